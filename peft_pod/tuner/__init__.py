@@ -1,0 +1,7 @@
+"""POD as a PEFT method, laid out as PEFT lays out its own."""
+
+from .config import PODConfig, PromptDistillationConfig
+from .layer import PromptLayer
+from .model import PODModel
+
+__all__ = ["PODConfig", "PODModel", "PromptDistillationConfig", "PromptLayer"]

@@ -1,0 +1,145 @@
+"""The configuration of POD as a PEFT method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from peft import LoraConfig, TaskType
+from peft.utils import PeftType
+from peft.utils.constants import DUMMY_TARGET_MODULES
+
+PromptInit = Literal["uniform", "vocabulary"]
+
+
+@dataclass
+class PromptDistillationConfig(LoraConfig):
+    """Configuration of POD, prompt distillation for recommendation (Li, Zhang and Chen, CIKM 2023).
+
+    Each task has its own continuous prompt vectors, put in front of the embedded input; with whole-word embeddings,
+    the tokens that make up the n-th ID of the input share one more learned vector. The base model is trained in one
+    of three ways: not at all (the default), by LoRA in the same adapter (`r > 0`, with any of LoRA's other fields),
+    or whole, as in the paper (`train_base=True`; the adapter's checkpoint then carries the base's weights).
+
+    Args:
+        tasks: names of the tasks, in the order of their task IDs. Give this or `num_tasks`.
+        num_tasks: number of tasks, where they need no names.
+        num_virtual_tokens: prompt vectors per task (the paper's runs: 10).
+        whole_word_embedding: whether IDs get whole-word embeddings. The model then needs `whole_word_ids`.
+        max_whole_words: rows of the whole-word table, the most IDs an input may hold.
+        prompt_init: how prompts start: `"uniform"` between −`prompt_init_range` and +`prompt_init_range` (the
+            paper), or `"vocabulary"`, embeddings of tokens sampled from the base's vocabulary.
+        prompt_init_range: half the width of the uniform distribution.
+        init_seed: seed of the prompts' start, so that the same configuration starts the same everywhere.
+        train_base: train all of the base model too.
+        r: LoRA's rank; 0, the default, means no LoRA.
+
+    Raises:
+        ValueError: a field has a value that cannot be used; the message names both.
+
+    Example:
+        >>> from peft_pod import PODConfig
+        >>> config = PODConfig(tasks=["sequential", "topn"], num_virtual_tokens=10)
+        >>> config.num_tasks
+        2
+    """
+
+    tasks: list[str] | None = field(
+        default=None, metadata={"help": "Names of the tasks, in the order of their task IDs. Give this or num_tasks."}
+    )
+    num_tasks: int | None = field(default=None, metadata={"help": "Number of tasks, where they need no names."})
+    num_virtual_tokens: int = field(default=10, metadata={"help": "Continuous prompt vectors per task."})
+    whole_word_embedding: bool = field(
+        default=True, metadata={"help": "Whether the tokens of each ID share a learned whole-word embedding."}
+    )
+    max_whole_words: int = field(default=512, metadata={"help": "The most IDs that one input may hold."})
+    prompt_init: PromptInit = field(
+        default="uniform", metadata={"help": "How prompts start: 'uniform' (the paper) or 'vocabulary'."}
+    )
+    prompt_init_range: float = field(
+        default=0.1, metadata={"help": "Half the width of the uniform start (paper: 0.1)."}
+    )
+    init_seed: int = field(default=0, metadata={"help": "Seed of the prompts' start."})
+    train_base: bool = field(
+        default=False, metadata={"help": "Train all of the base model too; the checkpoint then carries its weights."}
+    )
+    r: int = field(default=0, metadata={"help": "Rank of LoRA in the same adapter; 0 means no LoRA."})
+
+    def __post_init__(self) -> None:
+        if self.task_type is None:
+            self.task_type = TaskType.SEQ_2_SEQ_LM
+        if self.task_type != TaskType.SEQ_2_SEQ_LM:
+            raise ValueError(
+                f"task_type must be {TaskType.SEQ_2_SEQ_LM.value!r} for POD, which needs an encoder-decoder; "
+                f"got {self.task_type!r}"
+            )
+        super().__post_init__()
+        self.peft_type = PeftType("POD")
+        self._check_tasks()
+        self._check_prompts()
+        self._check_training_mode()
+
+    def _check_tasks(self) -> None:
+        if self.tasks is None and self.num_tasks is None:
+            raise ValueError("PODConfig needs `tasks` (names, in order) or `num_tasks`")
+        if self.tasks is not None:
+            if isinstance(self.tasks, str) or not all(isinstance(task, str) and task for task in self.tasks):
+                raise ValueError(f"tasks must be a list of names, got {self.tasks!r}")
+            self.tasks = list(self.tasks)
+            if len(set(self.tasks)) != len(self.tasks):
+                raise ValueError(f"tasks names a task twice: {self.tasks}")
+            if self.num_tasks not in (None, len(self.tasks)):
+                raise ValueError(f"num_tasks is {self.num_tasks}, but tasks names {len(self.tasks)}: {self.tasks}")
+            self.num_tasks = len(self.tasks)
+        _check_positive("num_tasks", self.num_tasks)
+
+    def _check_prompts(self) -> None:
+        _check_positive("num_virtual_tokens", self.num_virtual_tokens)
+        _check_positive("max_whole_words", self.max_whole_words)
+        if self.prompt_init not in get_args(PromptInit):
+            raise ValueError(f"prompt_init must be one of {list(get_args(PromptInit))}, got {self.prompt_init!r}")
+        if not self.prompt_init_range > 0:
+            raise ValueError(f"prompt_init_range must be above 0, got {self.prompt_init_range!r}")
+
+    def _check_training_mode(self) -> None:
+        if not isinstance(self.r, int) or self.r < 0:
+            raise ValueError(f"r must be 0 (no LoRA) or a positive whole number, got {self.r!r}")
+        named = [name for name in ("target_modules", "target_parameters") if getattr(self, name) not in (None, set())]
+        if self.target_modules == DUMMY_TARGET_MODULES:
+            named.remove("target_modules")
+        if self.r == 0 and named:
+            raise ValueError(f"{named[0]} is set but r is 0, which means no LoRA: set r, or leave {named[0]} out")
+        if self.train_base and self.r > 0:
+            raise ValueError(f"train_base=True and LoRA (r={self.r}) exclude each other: choose one")
+        if self.train_base and self.modules_to_save:
+            raise ValueError(
+                "train_base=True already trains and saves every module: "
+                f"leave modules_to_save={self.modules_to_save} out"
+            )
+
+    @property
+    def uses_lora(self) -> bool:
+        """Whether the base is trained by LoRA in the same adapter."""
+        return self.r > 0
+
+    def task_index(self, name: str) -> int:
+        """The task ID of a task's name.
+
+        Raises:
+            ValueError: the tasks have no names, or none has this one.
+        """
+        if self.tasks is None:
+            raise ValueError(
+                f"task {name!r} is asked for by name, but the adapter's {self.num_tasks} tasks have no names"
+            )
+        if name not in self.tasks:
+            raise ValueError(f"unknown task {name!r}; this adapter has {self.tasks}")
+        return self.tasks.index(name)
+
+
+PODConfig = PromptDistillationConfig
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive whole number, got {value!r}")

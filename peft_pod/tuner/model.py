@@ -1,0 +1,301 @@
+"""POD as a PEFT tuner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from peft import LoraModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from torch import nn
+
+from . import base_weights
+from .config import PromptDistillationConfig
+from .embedding import embedding_module, embedding_table
+from .inputs import TaskId, assemble_inputs, extend_mask_to_encoder
+from .layer import PromptLayer
+
+
+class PODModel(LoraModel):
+    """A seq2seq model with continuous prompts per task, whole-word embeddings, and optionally LoRA.
+
+    The prompts stand beside the base model, which is never modified (but for LoRA layers where they are asked for):
+    `forward` and `generate` embed the input, put the task's prompts in front and call the base.
+
+    Args:
+        model: an encoder-decoder of transformers.
+        config: the adapter's configuration, or a dictionary of it by adapter name.
+        adapter_name: name of the adapter.
+        low_cpu_mem_usage: make the adapter's weights without values, to be filled from a checkpoint.
+        state_dict: only the names are used: which modules get LoRA.
+
+    Raises:
+        ValueError: the base is not an encoder-decoder, or already holds layers of another adapter.
+
+    Example:
+        >>> from transformers import T5Config, T5ForConditionalGeneration
+        >>> from peft import get_peft_model
+        >>> from peft_pod import PODConfig
+        >>> base = T5ForConditionalGeneration(T5Config(
+        ...     vocab_size=20, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0))
+        >>> model = get_peft_model(base, PODConfig(tasks=["sequential", "topn"], whole_word_embedding=False))
+        >>> import torch
+        >>> tokens = torch.tensor([[5, 6, 7, 1]])
+        >>> model(input_ids=tokens, labels=tokens, task_id="topn").logits.shape
+        torch.Size([1, 4, 20])
+    """
+
+    prefix: str = "pod_"
+    # Prompts live on the tuner and not in the base, so the base alone (PEFT's direct injection) would lack them.
+    uses_shared_state = True
+
+    prompts: PromptLayer
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: PromptDistillationConfig | dict[str, PromptDistillationConfig],
+        adapter_name: str,
+        low_cpu_mem_usage: bool = False,
+        state_dict: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        _check_base(model)
+        super().__init__(model, config, adapter_name, low_cpu_mem_usage=low_cpu_mem_usage, state_dict=state_dict)
+
+    # Making adapters
+
+    def inject_adapter(
+        self,
+        model: nn.Module,
+        adapter_name: str,
+        autocast_adapter_dtype: bool = True,
+        low_cpu_mem_usage: bool = False,
+        state_dict: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Make the prompts of an adapter, and its LoRA layers where its configuration asks for them."""
+        config = self.peft_config[adapter_name]
+        is_first = "prompts" not in self._modules
+        if is_first:
+            self.prompts = PromptLayer()
+        trainable_before = [(parameter, parameter.requires_grad) for parameter in self._base_parameters()]
+        try:
+            self._check_train_base_is_alone(adapter_name)
+            embeddings = embedding_table(model)
+            if low_cpu_mem_usage:
+                embeddings = embeddings.to("meta")
+            self.prompts.add_adapter(adapter_name, config, embeddings)
+            super().inject_adapter(
+                model,
+                adapter_name,
+                autocast_adapter_dtype=autocast_adapter_dtype,
+                low_cpu_mem_usage=low_cpu_mem_usage,
+                state_dict=state_dict,
+            )
+        except Exception:
+            if adapter_name in self.prompts.pod_prompts:
+                self.prompts.delete_adapter(adapter_name)
+            raise
+        if not is_first or (config.train_base and not config.inference_mode):
+            for parameter, requires_grad in trainable_before:
+                parameter.requires_grad = requires_grad
+
+    def _prepare_adapter_config(
+        self, peft_config: PromptDistillationConfig, model_config: dict[str, Any]
+    ) -> PromptDistillationConfig:
+        if not peft_config.uses_lora:
+            peft_config.target_modules = DUMMY_TARGET_MODULES
+        return cast(PromptDistillationConfig, super()._prepare_adapter_config(peft_config, model_config))
+
+    def _check_train_base_is_alone(self, adapter_name: str) -> None:
+        alone = [name for name, config in self.peft_config.items() if config.train_base]
+        if alone and len(self.peft_config) > 1:
+            raise ValueError(
+                f"adapter {alone[0]!r} has train_base=True: it changes the base's weights, which other adapters would "
+                f"share; cannot add {adapter_name!r} beside it. Use a model of its own for each"
+            )
+
+    # Running
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        *,
+        task_id: TaskId | None = None,
+        whole_word_ids: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the base on the input with the task's prompts in front.
+
+        Args:
+            input_ids: tokens, shape `(batch, length)`; or give `inputs_embeds`.
+            attention_mask: shape `(batch, length)`; without it the base's padding token is not attended.
+            inputs_embeds: tokens embedded by the caller, shape `(batch, length, hidden)`.
+            task_id: the task of each row: a LongTensor of shape `(batch,)`, or one task for all rows as a number or a
+                name. May be left out where the adapter has one task.
+            whole_word_ids: n for the tokens of the n-th ID in the row, 0 for others, shape `(batch, length)`; needed
+                where the adapter has whole-word embeddings.
+            encoder_outputs: what the encoder made of the input, prompts included; the input is then not looked at.
+            **kwargs: passed on to the base, such as `labels`.
+
+        Returns:
+            What the base returns.
+
+        Raises:
+            ValueError: see `peft_pod.tuner.inputs.assemble_inputs`.
+        """
+        inputs = self._encoder_inputs(
+            input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs
+        )
+        return self.model(**inputs, **kwargs)
+
+    def generate(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        *,
+        task_id: TaskId | None = None,
+        whole_word_ids: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Generate by the base from the input with the task's prompts in front; arguments as for `forward`."""
+        inputs = self._encoder_inputs(
+            input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs
+        )
+        return self.model.generate(**inputs, **kwargs)
+
+    def _encoder_inputs(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        task_id: TaskId | None,
+        whole_word_ids: torch.Tensor | None,
+        encoder_outputs: Any,
+    ) -> dict[str, Any]:
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "inputs_embeds": inputs_embeds,
+            "encoder_outputs": encoder_outputs,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.prompts.disable_adapters or not self.active_adapters:
+            return given
+        config = self._active_config()
+        if encoder_outputs is not None:
+            if attention_mask is not None:
+                given["attention_mask"] = extend_mask_to_encoder(
+                    attention_mask, encoder_outputs, config.num_virtual_tokens
+                )
+            return given
+        assembled: dict[str, Any] = assemble_inputs(
+            self.model,
+            self.prompts,
+            config,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            task_id=task_id,
+            whole_word_ids=whole_word_ids,
+        )
+        return assembled
+
+    def _active_config(self) -> PromptDistillationConfig:
+        if len(self.active_adapters) != 1:
+            raise ValueError(f"POD needs exactly one active adapter, but these are active: {self.active_adapters}")
+        return cast(PromptDistillationConfig, self.peft_config[self.active_adapters[0]])
+
+    # Switching adapters. PEFT's helpers walk `self.model`, where the prompts are not.
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        """Make an adapter the active one; see PEFT's `set_adapter`."""
+        super().set_adapter(adapter_name, inference_mode=inference_mode)
+        self.prompts.set_adapter(adapter_name, inference_mode=inference_mode)
+
+    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
+        """Let the given adapters be trained or not; with `train_base` this is true of the base too."""
+        super().set_requires_grad(adapter_names, requires_grad=requires_grad)
+        self.prompts.set_requires_grad(adapter_names, requires_grad=requires_grad)
+        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        if any(self.peft_config[name].train_base for name in names):
+            for parameter in self._base_parameters():
+                if parameter.is_floating_point():
+                    parameter.requires_grad = requires_grad
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Delete an adapter; see PEFT's `delete_adapter`."""
+        super().delete_adapter(adapter_name)
+        self.prompts.delete_adapter(adapter_name)
+        self.active_adapter = self.prompts.active_adapters
+
+    def _enable_adapter_layers(self, enabled: bool = True) -> None:
+        super()._enable_adapter_layers(enabled)
+        self.prompts.enable_adapters(enabled)
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype=autocast_adapter_dtype)
+        self.prompts.move_adapter(adapter_name, embedding_module(self.model).weight.device)
+        if autocast_adapter_dtype:
+            self.prompts.upcast_adapter(adapter_name)
+
+    def merge_and_unload(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Refused: prompts are input and cannot become part of the base's weights."""
+        raise ValueError(
+            "a POD adapter cannot be merged into its base: prompts and whole-word embeddings are input, not weights. "
+            "Use merge_adapter() to fold LoRA into the base and keep the prompts, or unload() for the base alone"
+        )
+
+    # Saving and loading
+
+    @classmethod
+    def _get_adapter_state_dict(
+        cls,
+        model: nn.Module,
+        config: PromptDistillationConfig,
+        adapter_name: str,
+        state_dict: dict[str, torch.Tensor],
+        unwanted_adapter_names: list[str],
+    ) -> dict[str, torch.Tensor]:
+        adapter = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
+        if config.train_base:
+            return {**base_weights.select(state_dict), **adapter}
+        return cast(dict[str, torch.Tensor], adapter)
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls,
+        model: nn.Module,
+        config: PromptDistillationConfig,
+        adapter_name: str,
+        state_dict: dict[str, torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        remapped = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        base_weights.check_shapes(model, remapped, adapter_name)
+        if config.train_base:
+            return base_weights.restore_ties(model, remapped)
+        return cast(dict[str, torch.Tensor], remapped)
+
+    def _base_parameters(self) -> list[nn.Parameter]:
+        return list(self.model.parameters())
+
+
+def _check_base(model: nn.Module) -> None:
+    config = getattr(model, "config", None)
+    if not getattr(config, "is_encoder_decoder", False) or not hasattr(model, "get_encoder"):
+        kind = getattr(config, "model_type", None) or type(model).__name__
+        raise ValueError(
+            f"POD needs an encoder-decoder (seq2seq) model of transformers, such as T5 or BART; {kind!r} is not one"
+        )
+    layers = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    if layers:
+        raise ValueError(
+            f"the base model already holds adapter layers ({layers[0]!r} and {len(layers) - 1} more), which would be "
+            "saved under POD's configuration; merge or unload them first, or use PODConfig(r=...) for LoRA"
+        )
