@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+from typing import Any, TypeVar
+
+_Enumeration = TypeVar("_Enumeration", bound=enum.Enum)
 
 
-def add_enum_member(enumeration: type[enum.Enum], name: str, value: str) -> enum.Enum:
+def add_enum_member(enumeration: type[_Enumeration], name: str, value: str) -> _Enumeration:
     """Add a member to a string enumeration, as if its class body had it.
 
     PEFT keeps the names of its methods in an enumeration and offers no way to extend it. Adding a member that is
@@ -38,7 +41,7 @@ def add_enum_member(enumeration: type[enum.Enum], name: str, value: str) -> enum
             f"{enumeration.__name__} already has the name {name!r} or the value {value!r} for another member"
         )
 
-    member = str.__new__(enumeration, value)
+    member: Any = str.__new__(enumeration, value)
     member._name_ = name
     member._value_ = value
     member.__objclass__ = enumeration

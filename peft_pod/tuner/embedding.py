@@ -25,9 +25,13 @@ def embed_tokens(model: PreTrainedModel, input_ids: torch.Tensor) -> torch.Tenso
 
 def embedding_table(model: PreTrainedModel) -> torch.Tensor:
     """Embeddings of the whole vocabulary as the encoder sees them, detached; shape `(vocabulary, hidden)`."""
-    module = embedding_module(model)
-    scale = getattr(module, "embed_scale", 1.0) * _outer_scale(model)
-    return module.weight.detach() * scale
+    scale = getattr(embedding_module(model), "embed_scale", 1.0) * _outer_scale(model)
+    return embedding_weight(model).detach() * scale
+
+
+def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The encoder's embedding matrix as it is stored, without any scale; shape `(vocabulary, hidden)`."""
+    return cast(torch.Tensor, embedding_module(model).weight)
 
 
 def _outer_scale(model: PreTrainedModel) -> float:

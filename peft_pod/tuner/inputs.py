@@ -90,12 +90,12 @@ def assemble_inputs(
     Raises:
         ValueError: arguments are missing, contradict each other, or do not fit the configuration.
     """
-    if (input_ids is None) == (inputs_embeds is None):
-        raise ValueError("give exactly one of input_ids and inputs_embeds")
-    if inputs_embeds is None:
+    if inputs_embeds is None and input_ids is not None:
         inputs_embeds = embed_tokens(model, input_ids)
         if attention_mask is None:
             attention_mask = _mask_from_padding(input_ids, model.config.pad_token_id)
+    elif inputs_embeds is None or input_ids is not None:
+        raise ValueError("give exactly one of input_ids and inputs_embeds")
     elif attention_mask is None:
         attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
 

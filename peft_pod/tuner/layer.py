@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -52,7 +52,7 @@ class PromptLayer(nn.Module, BaseTunerLayer):
                 the width, type and device, and the start for `prompt_init="vocabulary"`.
         """
         hidden = embeddings.shape[-1]
-        prompts = torch.empty(config.num_tasks, config.num_virtual_tokens, hidden, dtype=embeddings.dtype)
+        prompts = torch.empty(cast(int, config.num_tasks), config.num_virtual_tokens, hidden, dtype=embeddings.dtype)
         self.pod_prompts[adapter_name] = nn.Parameter(_initialise(prompts, config, embeddings).to(embeddings.device))
         if config.whole_word_embedding:
             # Zeros leave the base's view of its own tokens as it was until training finds a use for the vectors.

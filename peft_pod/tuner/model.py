@@ -13,7 +13,7 @@ from torch import nn
 
 from . import base_weights
 from .config import PromptDistillationConfig
-from .embedding import embedding_module, embedding_table
+from .embedding import embedding_table, embedding_weight
 from .inputs import TaskId, assemble_inputs, extend_mask_to_encoder
 from .layer import PromptLayer
 
@@ -241,7 +241,7 @@ class PODModel(LoraModel):
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype=autocast_adapter_dtype)
-        self.prompts.move_adapter(adapter_name, embedding_module(self.model).weight.device)
+        self.prompts.move_adapter(adapter_name, embedding_weight(self.model).device)
         if autocast_adapter_dtype:
             self.prompts.upcast_adapter(adapter_name)
 
