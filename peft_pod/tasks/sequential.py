@@ -1,0 +1,101 @@
+"""Sequential recommendation: the items a user took, in order; which comes next?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from peft_pod.corpus import LeaveOneOut, Part, TrainingPart
+from peft_pod.corpus.split import IntArray
+
+from .base import Sample, Task, positive_integer
+from .template import Template
+
+
+class SequentialTask(Task):
+    """Predict a user's next item from the items before it (POD paper, section 3.1).
+
+    Training draws a random segment of the user's training items, the last of which is the answer; the validation
+    and test items are never part of it. Evaluation gives the whole known history. Of a long history the most recent
+    `history_length` items are kept.
+
+    Args:
+        history_length: the most items of a history that the input holds (paper: 20).
+        bare_probability: see `Task`.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> split = load_corpus("embedded", num_users=50).split()
+        >>> samples = SequentialTask().evaluation_samples(split, "test")
+        >>> samples[0].target_item == split.target(samples[0].user, "test")
+        True
+    """
+
+    name = "sequential"
+    target = "item"
+    bare = Template("{user} {history}")
+    templates = (
+        Template("So far {user} took {history} in this order ; the next one is"),
+        Template("After {history} , what will {user} pick ?"),
+        Template("Continue the list of {user} : {history}"),
+        Template("{user} has been through {history} . Name the item that follows ."),
+        Template("Given the past choices {history} , predict the coming choice of {user}"),
+        Template("Which item should we show to {user} , whose latest ones are {history} ?"),
+    )
+
+    def __init__(self, *, history_length: int = 20, bare_probability: float | None = None) -> None:
+        super().__init__(bare_probability=bare_probability)
+        self.history_length = positive_integer("history_length", history_length)
+
+    def options(self) -> dict[str, Any]:
+        """See `Task.options`."""
+        return {**super().options(), "history_length": self.history_length}
+
+    def training_size(self, train: TrainingPart) -> int:
+        """One segment for each user with at least two training items."""
+        return len(train.users_with_transitions)
+
+    def training_sample(self, train: TrainingPart, index: int, rng: np.random.Generator) -> Sample:
+        """Draw a segment of the user's training items: a random start, and a random answer after it."""
+        user = int(train.users_with_transitions[index])
+        items = train.sequences[user]
+        start = int(rng.integers(len(items) - 1))
+        answer = int(rng.integers(start + 1, len(items)))
+        return self._sample(self.draw_template(rng), user, items[start:answer], int(items[answer]))
+
+    def evaluation_samples(self, split: LeaveOneOut, part: Part, seed: int = 0) -> list[Sample]:
+        """One sample for each user with a held-out item; nothing is drawn, so `seed` is not used."""
+        return [
+            self.query(user, split.history(user, part), target_item=split.target(user, part))
+            for user in split.evaluated_users(part).tolist()
+        ]
+
+    def query(self, user: int, history: Sequence[int] | IntArray, target_item: int | None = None) -> Sample:
+        """The question that inference asks.
+
+        Args:
+            user: position of the user.
+            history: positions of the items they took, oldest first; all of them are excluded from the answers.
+            target_item: the answer, where it is known.
+
+        Raises:
+            ValueError: the history is empty.
+        """
+        if len(history) == 0:
+            raise ValueError("the history is empty: the next item is predicted from at least one item")
+        return self._sample(self.bare, user, history, target_item, exclude=history)
+
+    def _sample(
+        self,
+        template: Template,
+        user: int,
+        history: Sequence[int] | IntArray,
+        target_item: int | None,
+        exclude: Sequence[int] | IntArray = (),
+    ) -> Sample:
+        recent = [int(item) for item in history[-self.history_length :]]
+        excluded = [int(item) for item in exclude]
+        return Sample(template, user, {"history": recent}, target_item=target_item, exclude=excluded)
+

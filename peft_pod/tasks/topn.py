@@ -1,0 +1,114 @@
+"""Top-N recommendation: which of these candidates is for the user?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from peft_pod.corpus import LeaveOneOut, Part, TrainingPart
+from peft_pod.corpus.split import IntArray
+
+from .base import Sample, Task, positive_integer
+from .template import Template
+
+PROTOCOL_NEGATIVES = 99
+
+
+class TopNTask(Task):
+    """Find the one item the user took among sampled others (POD paper, section 3.1).
+
+    In training the right one is a random training item of the user, and the others are drawn from what is not among
+    the user's *training* items: held-out items are not looked at, so they may be drawn like any other item. In
+    evaluation the others are items the user never took, drawn from a seed, the same for every model.
+
+    Args:
+        num_negatives: how many wrong candidates there are (paper: 99). A catalogue with fewer is used whole.
+        bare_probability: see `Task`.
+    """
+
+    name = "topn"
+    target = "item"
+    bare = Template("{user} {candidates}")
+    templates = (
+        Template("From {candidates} , choose the one that {user} would take"),
+        Template("Only one of these is for {user} : {candidates}"),
+        Template("Find the best match for {user} among {candidates}"),
+        Template("{user} looks at {candidates} and buys"),
+        Template("Out of the shelf {candidates} , what should {user} get ?"),
+        Template("Recommend to {user} a single item of {candidates}"),
+    )
+
+    def __init__(self, *, num_negatives: int = PROTOCOL_NEGATIVES, bare_probability: float | None = None) -> None:
+        super().__init__(bare_probability=bare_probability)
+        self.num_negatives = positive_integer("num_negatives", num_negatives)
+
+    def options(self) -> dict[str, Any]:
+        """See `Task.options`."""
+        return {**super().options(), "num_negatives": self.num_negatives}
+
+    def training_size(self, train: TrainingPart) -> int:
+        """One question for each user with a training item."""
+        return len(train.users_with_items)
+
+    def training_sample(self, train: TrainingPart, index: int, rng: np.random.Generator) -> Sample:
+        """Draw one of the user's training items and negatives for it."""
+        user = int(train.users_with_items[index])
+        items = train.sequences[user]
+        answer = int(items[rng.integers(len(items))])
+        candidates = self._shuffled(answer, items, train.num_items, rng)
+        return Sample(self.draw_template(rng), user, {"candidates": candidates}, target_item=answer)
+
+    def evaluation_samples(self, split: LeaveOneOut, part: Part, seed: int = 0) -> list[Sample]:
+        """One sample for each user with a held-out item; each user's candidates depend on `seed` and the user alone."""
+        samples = []
+        for user in split.evaluated_users(part).tolist():
+            rng = np.random.default_rng((seed, user))
+            answer = split.target(user, part)
+            candidates = self._shuffled(answer, split.all_items(user), split.train.num_items, rng)
+            samples.append(self.query(user, candidates, target_item=answer))
+        return samples
+
+    def query(self, user: int, candidates: Sequence[int], target_item: int | None = None) -> Sample:
+        """The question that inference asks.
+
+        Args:
+            user: position of the user.
+            candidates: positions of the items to choose from.
+            target_item: the answer, where it is known.
+
+        Raises:
+            ValueError: there are no candidates, or one stands twice.
+        """
+        if len(candidates) == 0:
+            raise ValueError("candidates is empty: there is nothing to rank")
+        if len(set(candidates)) != len(candidates):
+            raise ValueError("candidates names an item twice")
+        return Sample(self.bare, user, {"candidates": list(candidates)}, target_item=target_item)
+
+    def _shuffled(self, answer: int, taken: IntArray, num_items: int, rng: np.random.Generator) -> list[int]:
+        negatives = draw_negatives(np.append(taken, answer), num_items, self.num_negatives, rng)
+        return [int(item) for item in rng.permutation(np.append(negatives, answer))]
+
+
+def draw_negatives(taken: IntArray, num_items: int, count: int, rng: np.random.Generator) -> IntArray:
+    """Draw distinct items that are not in `taken`, uniformly; all there are where they are fewer than `count`.
+
+    Args:
+        taken: positions of items that must not be drawn; repeats are allowed.
+        num_items: size of the catalogue.
+        count: how many to draw.
+        rng: the source of chance.
+
+    Example:
+        >>> sorted(draw_negatives(np.array([0, 2]), 5, 99, np.random.default_rng(0)).tolist())
+        [1, 3, 4]
+    """
+    taken = np.unique(taken)
+    available = num_items - len(taken)
+    # Draw ranks among the items that are left, then step each over the taken ones below it: no list of the whole
+    # catalogue is made for a sample.
+    ranks = np.sort(rng.choice(available, size=min(count, available), replace=False, shuffle=False))
+    gaps = taken - np.arange(len(taken))
+    return ranks + np.searchsorted(gaps, ranks, side="right")
