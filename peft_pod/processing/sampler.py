@@ -1,0 +1,88 @@
+"""Batches that alternate between tasks, each batch of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class SampleKey(NamedTuple):
+    """Names one training sample: what is drawn for it follows from these three numbers and the seed."""
+
+    task: int
+    index: int
+    epoch: int
+
+
+class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
+    """Yields batches of sample keys that take turns between tasks (POD paper, section 3.3).
+
+    An epoch lasts until the largest task was gone through once; smaller tasks start over, newly shuffled, as often as
+    they must, so that every cycle has one batch of each task and every batch is full.
+
+    With several processes, `num_processes` batches of one task follow each other: dealt out in turn, as Accelerate
+    does, they give all ranks the same task at a step. Put together they are the batch that one process with
+    `num_processes * batch_size` samples would see.
+
+    Args:
+        sizes: number of samples of each task, in the order of task IDs.
+        batch_size: samples of a batch.
+        seed: of the shuffling.
+        num_processes: how many ranks the batches are dealt to.
+
+    Raises:
+        ValueError: a task has no samples, or a number is not positive.
+
+    Example:
+        >>> sampler = TaskAlternatingBatchSampler([4, 2], batch_size=2)
+        >>> [batch[0].task for batch in sampler]
+        [0, 1, 0, 1]
+    """
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, *, seed: int = 0, num_processes: int = 1) -> None:
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"every task needs training samples, but the sizes are {list(sizes)}")
+        if batch_size < 1 or num_processes < 1:
+            raise ValueError(f"batch_size and num_processes must be positive, got {batch_size} and {num_processes}")
+        self.sizes = tuple(sizes)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_processes = num_processes
+        self.epoch = 0
+        self.drop_last = False
+        # Accelerate passes the epoch on to `batch_sampler.sampler` once it has wrapped the batch sampler.
+        self.sampler = self
+
+    @property
+    def cycles(self) -> int:
+        """Steps of each task in an epoch, counted over all ranks together."""
+        step = self.batch_size * self.num_processes
+        return -(-max(self.sizes) // step)
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch, over all ranks."""
+        return self.cycles * self.num_processes * len(self.sizes)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffling of an epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        epoch = self.epoch
+        step = self.batch_size * self.num_processes
+        orders = [self._order(task, self.cycles * step, epoch) for task in range(len(self.sizes))]
+        for cycle in range(self.cycles):
+            for task, order in enumerate(orders):
+                for rank in range(self.num_processes):
+                    start = cycle * step + rank * self.batch_size
+                    indices = order[start : start + self.batch_size]
+                    yield [SampleKey(task, int(index), epoch) for index in indices]
+
+    def _order(self, task: int, length: int, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, epoch, task))
+        size = self.sizes[task]
+        rounds = [rng.permutation(size) for _ in range(-(-length // size))]
+        return np.concatenate(rounds)[:length]

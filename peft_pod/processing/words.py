@@ -1,0 +1,92 @@
+"""Words to tokens, each word once.
+
+A sample is a list of words of which most are IDs that come back again and again. So every word is tokenised once, the
+first time it is seen, and a sample is put together from what is remembered. For tokenizers that treat words between
+spaces one by one (SentencePiece and byte-level BPE, that is T5, mT5, BART, ...) the tokens are exactly those of the whole
+text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from transformers import PreTrainedTokenizerBase
+
+_PROBE = "a"
+
+
+class WordTokenizer:
+    """Tokenises words one at a time and remembers them.
+
+    Args:
+        tokenizer: a fast tokenizer with an end-of-sequence and a padding token.
+
+    Attributes:
+        prefix: special tokens that the tokenizer puts before a text.
+        suffix: special tokens that it puts after.
+
+    Raises:
+        ValueError: the tokenizer is not fast, lacks a special token, or merges words across spaces.
+
+    Example:
+        >>> from peft_pod.processing import train_tokenizer
+        >>> words = WordTokenizer(train_tokenizer(["some text to learn from"]))
+        >>> whole = words.tokenizer("some text", add_special_tokens=False)["input_ids"]
+        >>> list(words.encode("some", first=True)) + list(words.encode("text")) == whole
+        True
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ValueError(f"a fast tokenizer is needed, {type(tokenizer).__name__} is not one")
+        for name in ("eos_token_id", "pad_token_id"):
+            if getattr(tokenizer, name) is None:
+                raise ValueError(f"the tokenizer has no {name.removesuffix('_id')}; set one before training")
+        self.tokenizer = tokenizer
+        self._known: dict[tuple[str, bool], tuple[int, ...]] = {}
+        self._probe = self._tokenise([_PROBE])[0]
+        self.prefix, self.suffix = self._special_tokens()
+
+    def encode(self, word: str, *, first: bool = False) -> tuple[int, ...]:
+        """Tokens of a word.
+
+        Args:
+            word: text without spaces.
+            first: whether it is the first of its text: some tokenizers write the space before a word as part of it.
+        """
+        key = (word, first)
+        if key not in self._known:
+            self.learn([word], first=first)
+        return self._known[key]
+
+    def learn(self, words: Iterable[str], *, first: bool = False) -> None:
+        """Tokenise many words in one go."""
+        new = [word for word in dict.fromkeys(words) if (word, first) not in self._known]
+        if not new:
+            return
+        for word in new:
+            if not word or any(character.isspace() for character in word):
+                raise ValueError(f"{word!r} is not one word")
+        tokens = self._tokenise(new if first else [f"{_PROBE} {word}" for word in new])
+        for word, found in zip(new, tokens, strict=True):
+            self._known[word, first] = found if first else self._after_probe(word, found)
+
+    def _after_probe(self, word: str, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        length = len(self._probe)
+        if tokens[:length] != self._probe or len(tokens) == length:
+            raise ValueError(
+                f"the tokenizer does not write {word!r} as tokens of its own after a space; POD needs a tokenizer "
+                "that keeps words apart"
+            )
+        return tokens[length:]
+
+    def _tokenise(self, texts: list[str]) -> list[tuple[int, ...]]:
+        return [tuple(tokens) for tokens in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def _special_tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        whole = tuple(self.tokenizer(_PROBE)["input_ids"])
+        length = len(self._probe)
+        for start in range(len(whole) - length + 1):
+            if whole[start : start + length] == self._probe:
+                return whole[:start], whole[start + length :]
+        raise ValueError("the tokenizer changes a text when it adds special tokens; POD cannot use it")

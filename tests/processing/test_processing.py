@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from peft_pod.indexing import load_indexing
+from peft_pod.processing import (
+    EvaluationSamples,
+    PODCollator,
+    PODProcessor,
+    SampleKey,
+    TaskAlternatingBatchSampler,
+    TrainingSamples,
+    WordTokenizer,
+    train_tokenizer,
+)
+from peft_pod.tasks import ExplanationTask, SequentialTask, TopNTask, load_task
+
+from ..corpora import hand_made_corpus
+from .tokenizers_for_tests import TEXTS, TOKENIZERS
+
+every_tokenizer = pytest.mark.parametrize("kind", list(TOKENIZERS))
+
+
+@pytest.fixture(scope="module")
+def split():
+    return hand_made_corpus().split()
+
+
+def make_processor(split, kind="own", **arguments):
+    indexing = load_indexing("sequential").fit(split.train)
+    tasks = [load_task("sequential"), load_task("topn", num_negatives=2), load_task("explanation")]
+    return PODProcessor(TOKENIZERS[kind](), indexing, tasks, **arguments)
+
+
+@every_tokenizer
+def test_word_by_word_equals_the_whole_text(kind):
+    tokenizer = TOKENIZERS[kind]()
+    words = WordTokenizer(tokenizer)
+    for text in {*TEXTS, "user_12 item_0345 took item_1 , and then ? item_99"}:
+        pieces = [words.encode(word, first=place == 0) for place, word in enumerate(text.split())]
+        together = [*words.prefix, *(token for piece in pieces for token in piece), *words.suffix]
+        assert together == tokenizer(text)["input_ids"]
+
+
+def test_words_are_words():
+    words = WordTokenizer(TOKENIZERS["own"]())
+    for wrong in ("", "two words", "tab\t"):
+        with pytest.raises(ValueError, match="is not one word"):
+            words.encode(wrong)
+
+
+def test_tokenizer_without_padding_is_refused():
+    tokenizer = TOKENIZERS["own"]()
+    tokenizer.pad_token = None
+    with pytest.raises(ValueError, match="the tokenizer has no pad_token"):
+        WordTokenizer(tokenizer)
+
+
+def test_own_tokenizer_writes_numbers_in_pairs():
+    tokenizer = train_tokenizer(["item_ user_"] * 5, 300)
+    assert tokenizer.tokenize("item_004217") == ["▁item_", "00", "42", "17"]
+    for number in range(100):
+        assert tokenizer.tokenize(f"item_{number:02d}")[1:] == [f"{number:02d}"]
+
+
+def test_own_tokenizer_round_trips_text():
+    tokenizer = train_tokenizer([*TEXTS, "It's 12 o'clock (noon)!"] * 3, 400)
+    for text in (*TEXTS[:2], "It's 12 o'clock (noon)!"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+
+
+@every_tokenizer
+def test_encoding_equals_tokenising_the_text(split, kind):
+    processor = make_processor(split, kind)
+    for task in processor.tasks:
+        for sample in task.evaluation_samples(split, "test"):
+            encoded = processor(sample, task.name)
+            assert encoded["input_ids"] == processor.tokenizer(processor.text(sample))["input_ids"]
+            assert encoded["attention_mask"] == [1] * len(encoded["input_ids"])
+            assert encoded["task_id"] == processor.task_names.index(task.name)
+
+
+@every_tokenizer
+def test_whole_word_ids_number_the_ids(split, kind):
+    """Decoding the tokens of each whole-word ID gives back exactly the n-th ID of the text."""
+    processor = make_processor(split, kind)
+    rng_keys = [SampleKey(task, 0, epoch) for task in range(3) for epoch in range(20)]
+    samples = TrainingSamples(split.train, processor)
+    for key in rng_keys:
+        sample = samples.sample(key)
+        encoded = samples[key]
+        words = processor.text(sample).split()
+        ids = [word for word in words if word.startswith(("item_", "user_"))]
+        for number, word in enumerate(ids, 1):
+            tokens = [
+                token
+                for token, whole in zip(encoded["input_ids"], encoded["whole_word_ids"], strict=True)
+                if whole == number
+            ]
+            assert processor.tokenizer.decode(tokens).strip() == word
+        assert max(encoded["whole_word_ids"]) == len(ids)
+
+
+def test_encoding_by_hand(split):
+    processor = make_processor(split)
+    sample = SequentialTask().evaluation_samples(split, "test")[1]  # bob: b, c, f, then a
+    assert processor.text(sample) == "user_02 item_02 item_03 item_06"
+    encoded = processor(sample, "sequential")
+    tokens = processor.tokenizer.convert_ids_to_tokens(encoded["input_ids"])
+    assert tokens == ["▁user_", "02", "▁item_", "02", "▁item_", "03", "▁item_", "06", "</s>"]
+    assert encoded["whole_word_ids"] == [1, 1, 2, 2, 3, 3, 4, 4, 0]
+    assert processor.tokenizer.convert_ids_to_tokens(encoded["labels"]) == ["▁item_", "01", "</s>"]
+
+
+def test_labels_of_text_are_cut(split):
+    processor = make_processor(split, max_target_length=4)
+    sample = ExplanationTask().evaluation_samples(split, "test")[0]
+    labels = processor(sample, "explanation")["labels"]
+    whole = processor.tokenizer("the brush is sturdy")["input_ids"]
+    assert len(whole) > 4
+    assert labels == [*whole[:3], processor.tokenizer.eos_token_id]
+
+
+def test_samples_without_an_answer_have_no_labels(split):
+    processor = make_processor(split)
+    assert "labels" not in processor(SequentialTask().query(0, [1]), "sequential")
+
+
+def test_long_history_loses_its_oldest_items(split):
+    processor = make_processor(split, max_input_length=7)
+    sample = SequentialTask().query(0, [0, 1, 2, 3])
+    encoded = processor(sample, "sequential")
+    shorter = make_processor(split)(SequentialTask().query(0, [2, 3]), "sequential")
+    assert encoded == shorter
+
+
+def test_too_many_candidates_are_an_error(split):
+    processor = make_processor(split, max_input_length=7)
+    with pytest.raises(ValueError, match="the input has 11 tokens and the model takes 7: give fewer candidates"):
+        processor(TopNTask().query(0, [0, 1, 2, 3]), "topn")
+
+
+def test_ids_that_the_tokenizer_cannot_write_are_an_error(split):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    with pytest.raises(ValueError, match="cannot write the ID 'item_01'"):
+        PODProcessor(fast, load_indexing("sequential").fit(split.train), [load_task("sequential")])
+
+
+def test_unknown_task_is_named(split):
+    with pytest.raises(ValueError, match=r"unknown task 'rating'; this model has \['sequential'"):
+        make_processor(split).task("rating")
+
+
+def test_processor_saves_and_loads(split, tmp_path):
+    from transformers import AutoTokenizer
+
+    processor = make_processor(split, max_input_length=40, max_target_length=9)
+    processor.save_pretrained(tmp_path)
+    loaded = PODProcessor.from_pretrained(tmp_path, AutoTokenizer.from_pretrained(tmp_path))
+    for task in processor.tasks:
+        for sample in task.evaluation_samples(split, "test"):
+            assert loaded(sample, task.name) == processor(sample, task.name)
+    assert loaded.task("topn").num_negatives == 2
+    assert (loaded.max_input_length, loaded.max_target_length) == (40, 9)
+    with pytest.raises(FileNotFoundError, match=r"pod_processor\.json"):
+        PODProcessor.from_pretrained(tmp_path / "nowhere", processor.tokenizer)
+
+
+def test_training_samples_follow_from_their_key_alone(split):
+    samples = TrainingSamples(split.train, make_processor(split), seed=5)
+    again = TrainingSamples(split.train, make_processor(split), seed=5)
+    keys = [SampleKey(task, 0, epoch) for task in range(3) for epoch in range(10)]
+    assert [samples[key] for key in keys] == [again[key] for key in reversed(keys)][::-1]
+    assert len({str(samples[SampleKey(0, 0, epoch)]) for epoch in range(30)}) > 5
+
+
+def test_a_task_without_samples_is_an_error(split):
+    from dataclasses import replace
+
+    train = replace(split.train, explanations=[])
+    with pytest.raises(ValueError, match="no training samples for the task 'explanation'; it has no explanations"):
+        TrainingSamples(train, make_processor(split))
+
+
+def test_limited_evaluation_is_a_fixed_subset(split):
+    processor = make_processor(split)
+    whole = EvaluationSamples.of_part(split, "test", processor)
+    one = EvaluationSamples.of_part(split, "test", processor, limit=1)
+    assert [len(one[name]) for name in ("sequential", "topn")] == [1, 1]
+    assert one["sequential"].samples[0] in whole["sequential"].samples
+    assert one["sequential"].samples == EvaluationSamples.of_part(split, "test", processor, limit=1)["sequential"].samples
+
+
+def test_collator_pads_by_hand():
+    rows = [
+        {"input_ids": [5, 6, 7], "attention_mask": [1, 1, 1], "whole_word_ids": [1, 1, 0], "task_id": 2, "labels": [8]},
+        {"input_ids": [5], "attention_mask": [1], "whole_word_ids": [1], "task_id": 2, "labels": [8, 9]},
+    ]
+    batch = PODCollator(pad_token_id=3, pad_to_multiple_of=2)(rows)
+    expected = {
+        "input_ids": [[5, 6, 7, 3], [5, 3, 3, 3]],
+        "attention_mask": [[1, 1, 1, 0], [1, 0, 0, 0]],
+        "whole_word_ids": [[1, 1, 0, 0], [1, 0, 0, 0]],
+        "labels": [[8, -100], [8, 9]],
+        "task_id": [2, 2],
+    }
+    assert {name: tensor.tolist() for name, tensor in batch.items()} == expected
+    assert all(tensor.dtype == torch.long for tensor in batch.values())
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 3), st.integers(0, 5))
+def test_batches_alternate_and_cover_everything(sizes, batch_size, processes, epoch):
+    sampler = TaskAlternatingBatchSampler(sizes, batch_size, seed=1, num_processes=processes)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert all(len(batch) == batch_size and len({key.task for key in batch}) == 1 for batch in batches)
+    assert {key.epoch for batch in batches for key in batch} == {epoch}
+    # Dealt out in turn, every rank has the same task at a step, and the tasks take turns.
+    steps = [batches[start : start + processes] for start in range(0, len(batches), processes)]
+    for number, step in enumerate(steps):
+        assert {batch[0].task for batch in step} == {number % len(sizes)}
+    # Every sample of every task is seen, and as evenly as can be.
+    for task, size in enumerate(sizes):
+        seen = Counter(key.index for batch in batches for key in batch if key.task == task)
+        assert set(seen) == set(range(size))
+        assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_ranks_together_see_the_batches_of_one_process():
+    one = list(TaskAlternatingBatchSampler([10, 7], 4, seed=2))
+    two = list(TaskAlternatingBatchSampler([10, 7], 2, seed=2, num_processes=2))
+    assert [first + second for first, second in zip(two[::2], two[1::2], strict=True)] == one
+
+
+def test_epochs_are_shuffled_anew():
+    sampler = TaskAlternatingBatchSampler([30], 5, seed=2)
+    first = [key.index for batch in sampler for key in batch]
+    assert first == [key.index for batch in sampler for key in batch]
+    sampler.set_epoch(1)
+    assert first != [key.index for batch in sampler for key in batch]
+
+
+@pytest.mark.parametrize(("sizes", "batch_size"), [([], 2), ([3, 0], 2), ([3], 0)])
+def test_sampler_checks_its_arguments(sizes, batch_size):
+    with pytest.raises(ValueError, match=r"training samples|must be positive"):
+        TaskAlternatingBatchSampler(sizes, batch_size)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_data_loader_with_workers_gives_the_same_batches(split, workers):
+    processor = make_processor(split)
+    samples = TrainingSamples(split.train, processor)
+    sampler = TaskAlternatingBatchSampler(samples.sizes, 2)
+    collate = PODCollator(processor.tokenizer.pad_token_id)
+    loader = DataLoader(samples, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    expected = [collate([samples[key] for key in batch]) for batch in sampler]
+    for got, wanted in zip(loader, expected, strict=True):
+        assert all(torch.equal(got[name], wanted[name]) for name in wanted)
