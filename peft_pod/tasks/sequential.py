@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,16 +13,20 @@ from peft_pod.corpus.split import IntArray
 from .base import Sample, Task, positive_integer
 from .template import Template
 
+Segments = Literal["random", "prefixes"]
+
 
 class SequentialTask(Task):
     """Predict a user's next item from the items before it (POD paper, section 3.1).
 
     Training draws a random segment of the user's training items, the last of which is the answer; the validation
-    and test items are never part of it. Evaluation gives the whole known history. Of a long history the most recent
-    `history_length` items are kept.
+    and test items are never part of it. Or it goes through all prefixes: every training item but a user's first is an
+    answer once an epoch, after all that the user took before it. Evaluation gives the whole known history. Of a long
+    history the most recent `history_length` items are kept.
 
     Args:
         history_length: the most items of a history that the input holds (paper: 20).
+        segments: `"random"`, one random segment a user and epoch (the paper), or `"prefixes"`.
         bare_probability: see `Task`.
 
     Example:
@@ -45,20 +49,35 @@ class SequentialTask(Task):
         Template("Which item should we show to {user} , whose latest ones are {history} ?"),
     )
 
-    def __init__(self, *, history_length: int = 20, bare_probability: float | None = None) -> None:
+    def __init__(
+        self, *, history_length: int = 20, segments: Segments = "random", bare_probability: float | None = None
+    ) -> None:
         super().__init__(bare_probability=bare_probability)
+        if segments not in get_args(Segments):
+            raise ValueError(f"segments must be one of {list(get_args(Segments))}, got {segments!r}")
+        self.segments = segments
         self.history_length = positive_integer("history_length", history_length)
 
     def options(self) -> dict[str, Any]:
         """See `Task.options`."""
-        return {**super().options(), "history_length": self.history_length}
+        return {**super().options(), "history_length": self.history_length, "segments": self.segments}
 
     def training_size(self, train: TrainingPart) -> int:
-        """One segment for each user with at least two training items."""
+        """One segment for each user with at least two training items, or one sample for each prefix."""
+        if self.segments == "prefixes":
+            return int(train.transition_ends[-1])
         return len(train.users_with_transitions)
 
     def training_sample(self, train: TrainingPart, index: int, rng: np.random.Generator) -> Sample:
-        """Draw a segment of the user's training items: a random start, and a random answer after it."""
+        """Draw a segment of the user's training items: a random start, and a random answer after it.
+
+        For prefixes only the template is drawn.
+        """
+        if self.segments == "prefixes":
+            user = int(np.searchsorted(train.transition_ends, index, side="right"))
+            items = train.sequences[user]
+            answer = len(items) - int(train.transition_ends[user] - index)
+            return self._sample(self.draw_template(rng), user, items[:answer], int(items[answer]))
         user = int(train.users_with_transitions[index])
         items = train.sequences[user]
         start = int(rng.integers(len(items) - 1))

@@ -102,6 +102,17 @@ def test_sequential_draws_every_segment(split):
     assert drawn == {((0,), 1), ((1,), 2), ((0, 1), 2)}
 
 
+def test_prefixes_are_all_there_once(split):
+    """Training items: ann a, b, c; bob b, c; cat d, e."""
+    task = SequentialTask(segments="prefixes")
+    samples = [task.training_sample(split.train, index, np.random.default_rng(0)) for index in range(4)]
+    assert task.training_size(split.train) == 4
+    drawn = [(sample.user, sample.items["history"], sample.target_item) for sample in samples]
+    assert drawn == [(0, [0], 1), (0, [0, 1], 2), (1, [1], 2), (2, [3], 4)]
+    with pytest.raises(ValueError, match="segments must be one of .*'suffixes'"):
+        SequentialTask(segments="suffixes")
+
+
 def test_sequential_evaluation_is_hand_checked(split):
     task = SequentialTask(history_length=3)
     validation = task.evaluation_samples(split, "validation")

@@ -1,0 +1,86 @@
+"""`peft-pod evaluate`: metrics of a saved run, baselines beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from peft_pod.corpus import Corpus, LeaveOneOut
+from peft_pod.generation import Recommender
+from peft_pod.metrics import Report, evaluate_baselines, evaluate_model, format_table, software_versions
+from peft_pod.training.plots import plot_ranking
+
+from .arguments import parse_arguments
+from .run_folder import RunFolder
+
+
+@dataclass
+class EvaluateArguments:
+    """Arguments of `peft-pod evaluate`."""
+
+    run: str = field(default="", metadata={"help": "Folder of the run, as given to `train --output-dir`."})
+    part: str = field(default="test", metadata={"help": "validation or test.", "choices": ["validation", "test"]})
+    limit: int | None = field(default=None, metadata={"help": "At most so many users a task, drawn from the seed."})
+    keep_seen: bool = field(default=False, metadata={"help": "Rank the items of a user's history too."})
+    json: bool = field(default=False, metadata={"help": "Print one JSON object and nothing else."})
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    (options,) = parse_arguments([EvaluateArguments], arguments, "peft-pod evaluate")
+    folder = RunFolder.existing(options.run)
+    recommender = Recommender.from_pretrained(folder.model, show_progress=not options.json)
+    corpus = Corpus.load_from_disk(folder.corpus)
+    seed = int(json.loads(folder.arguments.read_text(encoding="utf-8"))["training"]["seed"])
+    evaluate_and_report(
+        folder,
+        recommender,
+        corpus,
+        corpus.split(),
+        part=options.part,
+        seed=seed,
+        limit=options.limit,
+        exclude_seen=not options.keep_seen,
+        as_json=options.json,
+    )
+
+
+def evaluate_and_report(
+    folder: RunFolder,
+    recommender: Recommender,
+    corpus: Corpus,
+    split: LeaveOneOut,
+    *,
+    part: str = "test",
+    seed: int = 0,
+    limit: int | None = None,
+    exclude_seen: bool = True,
+    as_json: bool = False,
+) -> Report:
+    """Evaluate model and baselines, print the report, and write it and its picture into the run's folder.
+
+    Args:
+        folder: of the run.
+        recommender: the trained model.
+        corpus: what it was trained on.
+        split: its split.
+        part: `"validation"` or `"test"`.
+        seed: of the candidates.
+        limit: at most so many samples a task.
+        exclude_seen: whether histories are left out of rankings.
+        as_json: print JSON in place of a table.
+    """
+    how = {"seed": seed, "limit": limit, "exclude_seen": exclude_seen}
+    report = Report(
+        corpus={"name": corpus.name, "fingerprint": corpus.fingerprint, "indexing": recommender.processor.indexing.name},
+        part=part,
+        tasks=evaluate_model(recommender.engine, split, part, **how),
+        baselines=evaluate_baselines(recommender.processor.tasks, split, part, **how),
+        versions=software_versions(),
+        seed=seed,
+    )
+    report.save(folder.report)
+    plot_ranking(report.to_dict(), folder.ranking_plot)
+    print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else format_table(report))
+    return report

@@ -1,0 +1,50 @@
+"""Entry point of the console script: one verb, one file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+VERBS = {
+    "train": "train a model on a corpus, evaluate it, and save it",
+    "evaluate": "evaluate a saved run beside the baselines",
+    "recommend": "recommend items to users of a saved run",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `peft-pod VERB ...`.
+
+    Args:
+        arguments: without the program's name; by default those of the process.
+
+    Returns:
+        The exit status: 0, or 2 where the arguments or the data cannot be used (the message goes to standard error).
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    verb, *rest = arguments
+    if verb == "--version":
+        from peft_pod.version import __version__
+
+        print(__version__)
+        return 0
+    if verb not in VERBS:
+        print(f"peft-pod: unknown verb {verb!r}\n\n{_usage()}", file=sys.stderr)
+        return 2
+    # The verbs import torch and transformers, which takes seconds that --help should not take.
+    command = import_module(f"peft_pod.commands.{verb}")
+    try:
+        command.run(rest)
+    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        print(f"peft-pod {verb}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _usage() -> str:
+    verbs = "\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items())
+    return f"usage: peft-pod VERB [options]\n\n{verbs}\n\n`peft-pod VERB --help` lists the options of a verb."

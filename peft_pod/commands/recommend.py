@@ -1,0 +1,83 @@
+"""`peft-pod recommend`: items for users of a saved run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from peft_pod.generation import Recommendation, Recommender
+from peft_pod.tasks import ExplanationTask
+
+from .arguments import parse_arguments
+from .run_folder import RunFolder
+
+SHOWN_HISTORY = 5
+
+
+@dataclass
+class RecommendArguments:
+    """Arguments of `peft-pod recommend`."""
+
+    run: str = field(default="", metadata={"help": "Folder of the run, as given to `train --output-dir`."})
+    user: list[str] = field(default_factory=list, metadata={"help": "User IDs."})
+    num_users: int | None = field(default=None, metadata={"help": "Instead of --user: the first so many users."})
+    history: list[str] = field(
+        default_factory=list, metadata={"help": "Item IDs to go on from, oldest first, in place of the saved history."}
+    )
+    k: int = field(default=10, metadata={"help": "How many items."})
+    keep_seen: bool = field(default=False, metadata={"help": "Recommend items again that the user already has."})
+    explain: bool = field(default=False, metadata={"help": "Write why the first item is for the user."})
+    json: bool = field(default=False, metadata={"help": "Print one JSON object for each user."})
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    (options,) = parse_arguments([RecommendArguments], arguments, "peft-pod recommend")
+    recommender = Recommender.from_pretrained(RunFolder.existing(options.run).model)
+    users = _users(options, recommender)
+    history = [options.history] * len(users) if options.history else None
+    lists = recommender.recommend(users, history, k=options.k, exclude_seen=not options.keep_seen)
+    reasons: list[str | None] = [None] * len(users)
+    if options.explain and ExplanationTask.name in recommender.processor.task_names:
+        reasons = list(recommender.explain(users, [items[0].item_id for items in lists]))
+    elif options.explain:
+        raise ValueError(f"--explain: run {options.run} was not trained for the task {ExplanationTask.name!r}")
+    for user, items, reason in zip(users, lists, reasons, strict=True):
+        if options.json:
+            print(json.dumps(_as_json(user, items, reason), ensure_ascii=False))
+        else:
+            print(_as_text(user, _recent_titles(recommender, user, options.history), items, reason))
+
+
+def _users(options: RecommendArguments, recommender: Recommender) -> list[str]:
+    if bool(options.user) == (options.num_users is not None):
+        raise ValueError("give either --user or --num_users")
+    if options.num_users is None:
+        return list(options.user)
+    if options.num_users < 1:
+        raise ValueError(f"--num_users must be at least 1, got {options.num_users}")
+    return list(recommender.catalogue.user_ids[: options.num_users])
+
+
+def _recent_titles(recommender: Recommender, user: str, history: Sequence[str]) -> list[str]:
+    catalogue = recommender.catalogue
+    if history:
+        positions = [catalogue.item_position(item_id) for item_id in history]
+    else:
+        positions = catalogue.history(catalogue.user_position(user)).tolist()
+    return [catalogue.titles[position] for position in positions[-SHOWN_HISTORY:]]
+
+
+def _as_json(user: str, items: Sequence[Recommendation], reason: str | None) -> dict[str, Any]:
+    result: dict[str, Any] = {"user": user, "items": [asdict(item) for item in items]}
+    return result if reason is None else {**result, "explanation": reason}
+
+
+def _as_text(user: str, recent: Sequence[str], items: Sequence[Recommendation], reason: str | None) -> str:
+    lines = [f"User {user}, most recently: {'; '.join(recent)}"]
+    lines += [f"  {rank:>2}. {item.title}  [{item.item_id}]  {item.score:.2f}" for rank, item in enumerate(items, 1)]
+    if reason is not None:
+        lines.append(f"  Why {items[0].title}? {reason}")
+    return "\n".join(lines) + "\n"

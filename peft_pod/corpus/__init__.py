@@ -1,0 +1,25 @@
+"""Raw files in, three tables out: who took what, the catalogue, and what people said about it.
+
+Example:
+    >>> from peft_pod.corpus import load_corpus
+    >>> corpus = load_corpus("embedded", num_users=50)
+    >>> split = corpus.split()
+    >>> split.train.num_users
+    50
+"""
+
+from .corpus import Corpus
+from .load import available_corpora, load_corpus
+from .schema import CorpusFormatError
+from .split import Explanation, LeaveOneOut, Part, TrainingPart
+
+__all__ = [
+    "Corpus",
+    "CorpusFormatError",
+    "load_corpus",
+    "available_corpora",
+    "LeaveOneOut",
+    "TrainingPart",
+    "Explanation",
+    "Part",
+]

@@ -1,0 +1,134 @@
+"""The corpus' own IDs beside the positions by which everything inside refers to users and items."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from peft_pod.files import replacing
+
+from .split import IntArray, LeaveOneOut
+
+ITEMS_FILE = "items.parquet"
+USERS_FILE = "users.parquet"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Users and items by their own IDs, and what each user is known to have taken.
+
+    Attributes:
+        item_ids: by position.
+        titles: likewise.
+        user_ids: by position.
+        histories: for each user the positions of their items, oldest first; `None` where they were not kept.
+
+    Example:
+        >>> catalogue = Catalogue(["B07", "B11"], ["Soap", "Brush"], ["ann"], [np.array([1])])
+        >>> catalogue.item_position("B11"), catalogue.titles[1]
+        (1, 'Brush')
+    """
+
+    item_ids: Sequence[str]
+    titles: Sequence[str]
+    user_ids: Sequence[str]
+    histories: Sequence[IntArray] | None = None
+
+    @classmethod
+    def from_split(cls, split: LeaveOneOut) -> Catalogue:
+        """Take users, items and whole histories of a split corpus: held-out items are known when a model is used."""
+        train = split.train
+        histories = [split.all_items(user) for user in range(train.num_users)]
+        return cls(train.item_ids, train.item_titles, train.user_ids, histories)
+
+    @cached_property
+    def _item_positions(self) -> dict[str, int]:
+        return {item_id: position for position, item_id in enumerate(self.item_ids)}
+
+    @cached_property
+    def _user_positions(self) -> dict[str, int]:
+        return {user_id: position for position, user_id in enumerate(self.user_ids)}
+
+    def item_position(self, item_id: str) -> int:
+        """Position of an item.
+
+        Raises:
+            ValueError: the item is not in the catalogue.
+        """
+        if item_id not in self._item_positions:
+            raise ValueError(
+                f"item {item_id!r} is not in the catalogue of {len(self.item_ids)} items"
+                f"{self._hint(item_id, self._item_positions)}"
+            )
+        return self._item_positions[item_id]
+
+    def user_position(self, user_id: str) -> int:
+        """Position of a user.
+
+        Raises:
+            ValueError: the model was trained without this user.
+        """
+        if user_id not in self._user_positions:
+            raise ValueError(
+                f"user {user_id!r} is not among the {len(self.user_ids)} users the model was trained on"
+                f"{self._hint(user_id, self._user_positions)}"
+            )
+        return self._user_positions[user_id]
+
+    def history(self, user: int) -> IntArray:
+        """What the user at a position is known to have taken.
+
+        Raises:
+            ValueError: histories were not saved with the model.
+        """
+        if self.histories is None:
+            raise ValueError("histories were not saved with this model: pass history=")
+        return self.histories[user]
+
+    def save(self, folder: str | os.PathLike[str], *, histories: bool = True) -> None:
+        """Write the catalogue into a folder.
+
+        Args:
+            folder: where.
+            histories: whether to write what each user took; leave it out of folders that are made public.
+        """
+        items = pa.table({"item_id": list(self.item_ids), "title": list(self.titles)})
+        with replacing(Path(folder) / ITEMS_FILE) as temporary:
+            pq.write_table(items, temporary)
+        columns: dict[str, pa.Array] = {"user_id": pa.array(list(self.user_ids), pa.string())}
+        if histories and self.histories is not None:
+            columns["history"] = pa.array([np.asarray(items) for items in self.histories], pa.list_(pa.int32()))
+        with replacing(Path(folder) / USERS_FILE) as temporary:
+            pq.write_table(pa.table(columns), temporary)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Catalogue:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: one of the two files is missing.
+        """
+        for name in (ITEMS_FILE, USERS_FILE):
+            if not (Path(folder) / name).is_file():
+                raise FileNotFoundError(f"{folder} has no {name}: it was not saved by Recommender, or not to the end")
+        items = pq.read_table(Path(folder) / ITEMS_FILE)
+        users = pq.read_table(Path(folder) / USERS_FILE)
+        histories = None
+        if "history" in users.column_names:
+            column = users["history"].combine_chunks()
+            flat = np.asarray(column.flatten()).astype(np.int64)
+            histories = np.split(flat, np.asarray(column.offsets)[1:-1] - int(column.offsets[0].as_py()))
+        return cls(items["item_id"].to_pylist(), items["title"].to_pylist(), users["user_id"].to_pylist(), histories)
+
+    @staticmethod
+    def _hint(wanted: str, known: dict[str, int]) -> str:
+        if isinstance(wanted, str):
+            return ""
+        return f"; IDs are strings, did you mean {str(wanted)!r}?" if str(wanted) in known else "; IDs are strings"

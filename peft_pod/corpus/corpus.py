@@ -1,0 +1,107 @@
+"""A corpus: its tables, its name, and a fingerprint by which results can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, load_from_disk
+
+from .schema import CorpusFormatError, conform
+from .split import LeaveOneOut, leave_one_out
+
+_NAME_FILE = "corpus.json"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Who took what, the catalogue, and what people said about it.
+
+    Args:
+        name: how results refer to the corpus, such as `"movielens-100k"`.
+        tables: `interactions`, `items` and optionally `explanations`, in the schema of `peft_pod.corpus.schema`.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> corpus = load_corpus("embedded", num_users=50)
+        >>> corpus.interactions.column_names[:3]
+        ['user_id', 'item_id', 'timestamp']
+    """
+
+    name: str
+    tables: DatasetDict
+
+    @classmethod
+    def from_tables(cls, name: str, tables: Mapping[str, Dataset]) -> Corpus:
+        """Make a corpus of tables that have the schema's columns; types are cast.
+
+        Raises:
+            CorpusFormatError: see `peft_pod.corpus.schema.conform`; also where there are no interactions.
+        """
+        conformed = conform(tables)
+        if len(conformed["interactions"]) == 0:
+            raise CorpusFormatError(f"corpus {name!r} has no interactions")
+        return cls(name=name, tables=conformed)
+
+    @property
+    def interactions(self) -> Dataset:
+        """Who took what, and when."""
+        return self.tables["interactions"]
+
+    @property
+    def items(self) -> Dataset:
+        """The catalogue."""
+        return self.tables["items"]
+
+    @property
+    def explanations(self) -> Dataset | None:
+        """Sentences from reviews, or `None` where the source has no text."""
+        return self.tables.get("explanations")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of a hash over all rows: equal exactly where the data are equal."""
+        digest = hashlib.sha256()
+        for name in sorted(self.tables):
+            table = self.tables[name]
+            digest.update(f"{name}:{table.column_names}".encode())
+            for batch in table.with_format(None).iter(batch_size=10_000):
+                digest.update(json.dumps(batch, sort_keys=True, ensure_ascii=False).encode())
+        return digest.hexdigest()[:12]
+
+    def split(self) -> LeaveOneOut:
+        """Split by leave-one-out, see `peft_pod.corpus.split.leave_one_out`."""
+        return leave_one_out(self.interactions, self.items, self.explanations)
+
+    def save_to_disk(self, folder: str | os.PathLike[str]) -> None:
+        """Write the corpus as a `datasets` folder that `load_from_disk` reads back."""
+        folder = Path(folder)
+        # The name is written last and an older one is removed first: it stands only in folders that are complete.
+        (folder / _NAME_FILE).unlink(missing_ok=True)
+        self.tables.save_to_disk(str(folder))
+        temporary = folder / f"{_NAME_FILE}.tmp"
+        temporary.write_text(json.dumps({"name": self.name}), encoding="utf-8")
+        temporary.replace(folder / _NAME_FILE)
+
+    @classmethod
+    def load_from_disk(cls, folder: str | os.PathLike[str]) -> Corpus:
+        """Read what `save_to_disk` wrote.
+
+        Raises:
+            FileNotFoundError: the folder is not one that `save_to_disk` wrote to the end.
+            CorpusFormatError: its tables or its name do not have the form they should.
+        """
+        folder = Path(folder)
+        name_file = folder / _NAME_FILE
+        if not name_file.is_file():
+            raise FileNotFoundError(f"{folder} is not a saved corpus: it has no {_NAME_FILE}")
+        try:
+            name = json.loads(name_file.read_text(encoding="utf-8"))["name"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorpusFormatError(f'{name_file} must hold {{"name": "<name of the corpus>"}}: {error!r}') from error
+        return cls.from_tables(name, load_from_disk(str(folder)))

@@ -1,0 +1,18 @@
+"""Generation: the item trie, constrained beam search, and `Recommender`, the public way to use a trained model."""
+
+from .beam_search import ItemBeams, search_items
+from .engine import GenerationEngine, RankedItems
+from .recommender import Recommendation, Recommender
+from .settings import GenerationSettings
+from .trie import ItemTrie
+
+__all__ = [
+    "GenerationEngine",
+    "GenerationSettings",
+    "ItemBeams",
+    "ItemTrie",
+    "RankedItems",
+    "Recommendation",
+    "Recommender",
+    "search_items",
+]

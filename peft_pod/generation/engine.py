@@ -1,0 +1,154 @@
+"""Runs samples through a model: items by constrained beam search, sentences by beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from peft_pod.corpus.split import IntArray
+from peft_pod.processing import PODCollator, PODProcessor
+from peft_pod.tasks import Sample
+
+from .beam_search import search_items
+from .settings import GenerationSettings
+from .trie import ItemTrie
+
+ANSWER_FIELD = "candidates"
+
+
+@dataclass(frozen=True)
+class RankedItems:
+    """Items found for each sample, best first: positions, −1 beyond the last, and log-probabilities; `(rows, k)`."""
+
+    items: IntArray
+    scores: np.ndarray
+
+
+class GenerationEngine:
+    """Answers samples with a trained model.
+
+    Inputs are sorted by length before they are put into batches, so that little is padded; answers come back in the
+    order of the samples.
+
+    Args:
+        model: a PEFT model with a POD adapter.
+        processor: encodes the samples.
+        settings: beams and batches.
+        show_progress: whether to show a progress bar.
+    """
+
+    def __init__(
+        self, model: Any, processor: PODProcessor, settings: GenerationSettings, *, show_progress: bool = False
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.settings = settings
+        self.show_progress = show_progress
+        self.trie = ItemTrie(processor.item_tokens(), processor.tokenizer.eos_token_id)
+        self._collate = PODCollator(processor.tokenizer.pad_token_id)
+
+    def item_beams(self, k: int) -> int:
+        """Beams of a search for k items: the settings', but never fewer than k or more than there are items."""
+        return min(max(self.settings.item_beams, k), self.trie.num_items)
+
+    def find_items(
+        self, samples: Sequence[Sample], task: str, *, k: int, num_beams: int | None = None, exclude: bool = True
+    ) -> RankedItems:
+        """Find the k best items of each sample.
+
+        Where a sample lists candidates, only those are found. Every result is an item of the catalogue, none twice.
+
+        Args:
+            samples: the questions, all of one task.
+            task: its name.
+            k: how many items to find.
+            num_beams: beams of the search, at least k; the settings' (or k, if that is more) where left out.
+            exclude: whether to leave out the items that a sample excludes, such as those the user has.
+
+        Raises:
+            ValueError: nothing is left to recommend for a sample.
+        """
+        beams = self.item_beams(k) if num_beams is None else min(num_beams, self.trie.num_items)
+        items = np.full((len(samples), k), -1, dtype=np.int64)
+        scores = np.full((len(samples), k), -np.inf)
+        depth = min(k, beams)
+
+        def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
+            found = search_items(
+                self.model,
+                batch,
+                self.trie,
+                k=depth,
+                num_beams=beams,
+                allowed_items=self._allowed([samples[row] for row in rows], exclude),
+                decoder_prefix=[self.model.config.decoder_start_token_id],
+            )
+            items[rows, :depth] = found.items.cpu().numpy()
+            scores[rows, :depth] = found.scores.float().cpu().numpy()
+
+        self._run(samples, task, run)
+        return RankedItems(items, scores)
+
+    def write_text(self, samples: Sequence[Sample], task: str, *, num_beams: int | None = None) -> list[str]:
+        """Write the sentence of each sample.
+
+        Args:
+            samples: the questions, all of one task.
+            task: its name.
+            num_beams: beams of the search; the settings' where left out.
+        """
+        texts = [""] * len(samples)
+        tokenizer = self.processor.tokenizer
+
+        def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
+            self.model.eval()
+            with torch.no_grad():
+                written = self.model.generate(
+                    **batch,
+                    num_beams=num_beams or self.settings.text_beams,
+                    max_new_tokens=self.processor.max_target_length,
+                    do_sample=False,
+                    forced_bos_token_id=None,
+                )
+            for row, text in zip(rows, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+                texts[row] = text.strip()
+
+        self._run(samples, task, run)
+        return texts
+
+    def _run(
+        self, samples: Sequence[Sample], task: str, run: Callable[[list[int], dict[str, torch.Tensor]], None]
+    ) -> None:
+        encoded = [self.processor(sample, task) for sample in samples]
+        for features in encoded:
+            features.pop("labels", None)
+        device = next(self.model.parameters()).device
+        with tqdm(total=len(samples), desc=task, disable=not self.show_progress, unit="sample") as progress:
+            for rows in self._batches([len(features["input_ids"]) for features in encoded]):
+                batch = self._collate([encoded[row] for row in rows])
+                run(rows, {name: tensor.to(device) for name, tensor in batch.items()})
+                progress.update(len(rows))
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        order = np.argsort(lengths, kind="stable").tolist()
+        for start in range(0, len(order), self.settings.batch_size):
+            yield order[start : start + self.settings.batch_size]
+
+    def _allowed(self, samples: Sequence[Sample], exclude: bool) -> torch.Tensor:
+        allowed = torch.ones(len(samples), self.trie.num_items, dtype=torch.bool)
+        for row, sample in enumerate(samples):
+            if ANSWER_FIELD in sample.items:
+                allowed[row] = False
+                allowed[row, list(sample.items[ANSWER_FIELD])] = True
+            if exclude and len(sample.exclude):
+                allowed[row, list(sample.exclude)] = False
+            if not allowed[row].any():
+                raise ValueError(
+                    f"nothing is left to recommend to the user at position {sample.user}: every allowed item is excluded"
+                )
+        return allowed

@@ -1,0 +1,52 @@
+"""How a trained model generates."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from peft_pod.files import write_text
+
+SETTINGS_FILE = "pod_generation.json"
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """Beams and batches of a `Recommender`.
+
+    Args:
+        item_beams: beams of the search for items (paper: 20).
+        text_beams: beams for sentences (the paper's 21 in three groups without a diversity penalty equal 7).
+        batch_size: inputs that are run together.
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+
+    item_beams: int = 20
+    text_beams: int = 7
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field.name} must be a positive whole number, got {value!r}")
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the settings into a folder."""
+        write_text(Path(folder) / SETTINGS_FILE, json.dumps(asdict(self), indent=2))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> GenerationSettings:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+        """
+        path = Path(folder) / SETTINGS_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} has no {SETTINGS_FILE}: it was not saved by Recommender, or not to the end")
+        return cls(**json.loads(path.read_text(encoding="utf-8")))

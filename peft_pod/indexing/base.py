@@ -1,0 +1,178 @@
+"""What an ID scheme is: it names every item and every user by a word."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from peft_pod.corpus.split import TrainingPart
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class NotFittedError(RuntimeError):
+    """An indexing was asked for words before it had made any."""
+
+
+class Indexing(ABC):
+    """Names items and users by words, which a tokenizer then turns into tokens.
+
+    A word is a string without spaces. No two items or users have the same one. Words are made from the training part
+    alone: what is held out for evaluation cannot show in them (see docs/item-ids.md).
+
+    To add a scheme, write a subclass with a name, `make_item_words` and `make_user_words` in a file of its own, put
+    `@register_indexing` on it, and import it in `peft_pod/indexing/__init__.py`. A scheme with arguments returns them
+    in `options`.
+
+    Class attributes:
+        name: how configurations and results call the scheme.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> from peft_pod.indexing import load_indexing
+        >>> train = load_corpus("embedded", num_users=50).split().train
+        >>> indexing = load_indexing("sequential").fit(train)
+        >>> indexing.item_word(int(train.sequences[0][0]))
+        'item_0001'
+    """
+
+    name: ClassVar[str]
+
+    _words: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    _item_positions: Mapping[str, int]
+
+    @abstractmethod
+    def make_item_words(self, train: TrainingPart, rng: np.random.Generator) -> Sequence[str]:
+        """Name the items.
+
+        Args:
+            train: the training part; nothing else may be looked at.
+            rng: the only source of chance.
+
+        Returns:
+            A word for each item, in the order of `train.item_ids`.
+        """
+
+    @abstractmethod
+    def make_user_words(self, train: TrainingPart, rng: np.random.Generator) -> Sequence[str]:
+        """Name the users: a word for each, in the order of `train.user_ids`; arguments as for items."""
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that make an equal scheme, for saving."""
+        return {}
+
+    def fit(self, train: TrainingPart, seed: int = 0) -> Self:
+        """Make the words.
+
+        Args:
+            train: the training part of a corpus.
+            seed: of whatever the scheme draws. The same seed and training part give the same words.
+
+        Returns:
+            The indexing itself.
+
+        Raises:
+            ValueError: the scheme made a word twice, a word with spaces, or too few or too many words.
+        """
+        # Chance for users is a stream of its own, so that a scheme that draws more for items leaves users as they are.
+        item_words = tuple(self.make_item_words(train, np.random.default_rng((seed, 0))))
+        user_words = tuple(self.make_user_words(train, np.random.default_rng((seed, 1))))
+        for kind, words, wanted in (("item", item_words, train.num_items), ("user", user_words, train.num_users)):
+            if len(words) != wanted:
+                raise ValueError(f"indexing {self.name!r} made {len(words)} {kind} words for {wanted} {kind}s")
+        self._set_words(item_words, user_words)
+        return self
+
+    @property
+    def item_words(self) -> tuple[str, ...]:
+        """The word of each item, by position."""
+        return self._fitted()[0]
+
+    @property
+    def user_words(self) -> tuple[str, ...]:
+        """The word of each user, by position."""
+        return self._fitted()[1]
+
+    def item_word(self, position: int) -> str:
+        """The word of an item.
+
+        Raises:
+            IndexError: there is no item at that position.
+        """
+        return _word_at(self.item_words, position, "item")
+
+    def user_word(self, position: int) -> str:
+        """The word of a user.
+
+        Raises:
+            IndexError: there is no user at that position.
+        """
+        return _word_at(self.user_words, position, "user")
+
+    def item_position(self, word: str) -> int:
+        """The item that a word names.
+
+        Raises:
+            ValueError: the word names no item.
+        """
+        words = self.item_words
+        if word not in self._item_positions:
+            raise ValueError(f"{word!r} names no item; the words of the {len(words)} items look like {words[0]!r}")
+        return self._item_positions[word]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that `from_dict` needs, in types that JSON knows."""
+        return {
+            "name": self.name,
+            "options": self.options(),
+            "item_words": list(self.item_words),
+            "user_words": list(self.user_words),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Restore what `to_dict` gave, without fitting; `indexing_from_dict` does so for any scheme.
+
+        Raises:
+            ValueError: an entry is missing, the data are of another scheme, or the words are not as they should be.
+        """
+        missing = [key for key in ("name", "options", "item_words", "user_words") if key not in data]
+        if missing:
+            raise ValueError(f"this is no saved indexing: it lacks {missing}; it has {sorted(data)}")
+        if data["name"] != cls.name:
+            raise ValueError(f"these are the words of indexing {data['name']!r}, not {cls.name!r}")
+        indexing = cls(**data["options"])
+        indexing._set_words(tuple(data["item_words"]), tuple(data["user_words"]))
+        return indexing
+
+    def _fitted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if self._words is None:
+            raise NotFittedError(f"indexing {self.name!r} has no words yet: call fit(train), or restore a saved one")
+        return self._words
+
+    def _set_words(self, item_words: tuple[str, ...], user_words: tuple[str, ...]) -> None:
+        if not item_words:
+            raise ValueError(f"indexing {self.name!r} needs at least one item")
+        seen: set[str] = set()
+        for word in (*item_words, *user_words):
+            if not isinstance(word, str) or not word or any(character.isspace() for character in word):
+                raise ValueError(f"indexing {self.name!r} made {word!r}, which is not a word without spaces")
+            if word in seen:
+                raise ValueError(
+                    f"indexing {self.name!r} made the word {word!r} twice; every item and user needs its own"
+                )
+            seen.add(word)
+        self._words = item_words, user_words
+        self._item_positions = {word: position for position, word in enumerate(item_words)}
+
+
+def _word_at(words: Sequence[str], position: int, kind: str) -> str:
+    if not 0 <= position < len(words):
+        raise IndexError(
+            f"there is no {kind} at position {position}; the {len(words)} {kind}s are at 0 to {len(words) - 1}"
+        )
+    return words[position]

@@ -1,0 +1,31 @@
+"""The most frequent items of the training part, for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .base import Baseline, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from peft_pod.corpus.split import TrainingPart
+
+
+class PopularityBaseline(Baseline):
+    """Rank the catalogue by how often each item occurs in the training part: `score(i) = count(i)`.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> train = SimpleNamespace(item_ids=["a", "b", "c"], num_items=3, item_counts=np.array([4, 1, 2]))
+        >>> PopularityBaseline().fit(train).recommend([np.array([0])], k=2)[0].tolist()
+        [2, 1]
+    """
+
+    def _fit(self, train: TrainingPart) -> None:
+        self._counts = train.item_counts.astype(np.float64)
+
+    def scores(self, users: IntArray, histories: Sequence[IntArray]) -> FloatArray:
+        """The counts, for each user alike, see `Baseline.scores`."""
+        return np.broadcast_to(self._counts, (len(histories), len(self._counts)))

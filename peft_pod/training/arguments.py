@@ -1,0 +1,48 @@
+"""Training arguments, with defaults that suit POD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from transformers import Seq2SeqTrainingArguments
+
+
+@dataclass
+class PODTrainingArguments(Seq2SeqTrainingArguments):
+    """Arguments of `PODTrainer`: those of `Seq2SeqTrainingArguments`, with other defaults and one more.
+
+    The validation loss of each task and their mean are taken after every epoch; the model of the best mean is kept,
+    and training stops once it has not become better for `early_stopping_patience` epochs in a row.
+
+    Args:
+        early_stopping_patience: consecutive epochs without a better mean validation loss after which training stops;
+            `None` never stops early.
+
+    Raises:
+        ValueError: `early_stopping_patience` is not positive.
+    """
+
+    output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Samples of one batch; each has one task."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Samples of one batch in evaluation."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate (paper: 5e-4)."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When the validation losses are taken."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When a checkpoint is written."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "The most checkpoints kept; the best is one."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the model of the best validation."})
+    metric_for_best_model: str | None = field(
+        default="eval_loss", metadata={"help": "What is best: 'eval_loss' is the mean of the tasks' losses."}
+    )
+    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
+    logging_steps: float = field(default=50, metadata={"help": "Steps between two lines of the log."})
+    early_stopping_patience: int | None = field(
+        default=5, metadata={"help": "Consecutive epochs without a better mean loss after which training stops."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ValueError(
+                f"early_stopping_patience must be at least 1, or None to never stop early; "
+                f"got {self.early_stopping_patience}"
+            )

@@ -1,0 +1,85 @@
+"""The base model: from the Hub, from a folder, or from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase, T5Config, set_seed
+
+SCRATCH = "scratch:"
+
+
+@dataclass(frozen=True)
+class ScratchSize:
+    """Shape of a T5 that is trained from random weights; names as in `T5Config`."""
+
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_layers: int
+    num_heads: int
+
+
+SCRATCH_SIZES = {
+    "tiny": ScratchSize(d_model=64, d_kv=16, d_ff=256, num_layers=2, num_heads=4),
+    "mini": ScratchSize(d_model=128, d_kv=32, d_ff=512, num_layers=2, num_heads=4),
+    "medium": ScratchSize(d_model=256, d_kv=32, d_ff=1024, num_layers=3, num_heads=8),
+    "small": ScratchSize(d_model=512, d_kv=64, d_ff=2048, num_layers=6, num_heads=8),
+}
+"""Sizes of `scratch:<size>`; `small` has the shape of t5-small."""
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a base is to be made from random weights."""
+    return name.startswith(SCRATCH)
+
+
+def load_base_model(
+    name: str, tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, dropout: float = 0.1, **kwargs: Any
+) -> PreTrainedModel:
+    """Load a base model, or make one.
+
+    Args:
+        name: id on the Hub (`google-t5/t5-small`), a folder, or `scratch:<size>` with a size of `SCRATCH_SIZES`.
+        tokenizer: the tokenizer the model will be used with; a base from scratch gets its vocabulary, another base is
+            given rows for tokens it lacks.
+        seed: of the random weights.
+        dropout: of a base from scratch.
+        **kwargs: passed on to `AutoModelForSeq2SeqLM.from_pretrained`.
+
+    Raises:
+        ValueError: the size is unknown, or the base is not an encoder-decoder.
+
+    Example:
+        >>> from peft_pod.processing import train_tokenizer
+        >>> model = load_base_model("scratch:tiny", train_tokenizer(["a few words"]))
+        >>> model.config.d_model
+        64
+    """
+    if is_scratch(name):
+        size = name.removeprefix(SCRATCH)
+        if size not in SCRATCH_SIZES:
+            raise ValueError(f"unknown size {size!r} in base model {name!r}; sizes are {list(SCRATCH_SIZES)}")
+        set_seed(seed)
+        return AutoModelForSeq2SeqLM.from_config(_scratch_config(SCRATCH_SIZES[size], tokenizer, dropout))
+    config = AutoConfig.from_pretrained(name)
+    if not config.is_encoder_decoder:
+        raise ValueError(f"base model {name!r} is a {config.model_type!r} model, not an encoder-decoder; try T5 or BART")
+    model = AutoModelForSeq2SeqLM.from_pretrained(name, config=config, **kwargs)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    return model
+
+
+def _scratch_config(size: ScratchSize, tokenizer: PreTrainedTokenizerBase, dropout: float) -> T5Config:
+    return T5Config(
+        **asdict(size),
+        vocab_size=len(tokenizer),
+        dropout_rate=dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        # The largest distance that relative positions tell apart; a candidate list of 100 IDs is longer than T5's 128.
+        relative_attention_max_distance=512,
+    )

@@ -1,0 +1,14 @@
+"""Settings for the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+# No test may reach for the network; the libraries read this when they are imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# The suite runs in as many processes as there are cores; threads on top of that wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+
+torch.set_num_threads(1)

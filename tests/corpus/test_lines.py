@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peft_pod.corpus import CorpusFormatError
+from peft_pod.corpus.lines import find_file, is_whole_number, read_lines, read_text
+
+
+def test_lines_are_counted_from_one_and_newlines_removed(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"first\r\n  second \nthird\n\n\n")
+    assert list(read_lines(path)) == [(1, "first"), (2, "  second "), (3, "third")]
+
+
+def test_compressed_and_other_encodings(tmp_path: Path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress("Amélie\n".encode("latin-1")))
+    assert list(read_lines(path, encoding="latin-1")) == [(1, "Amélie")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"one\ntwo", "line 2: the line has no newline"),
+        (b"one\n\nthree\n", "line 2: the line is empty"),
+        (b"one\n\xff\n", "line 1: at or soon after this line the text is not utf-8"),
+    ],
+)
+def test_damaged_text_is_refused(tmp_path: Path, content: bytes, message: str):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(CorpusFormatError, match=rf"a\.txt.*{message}"):
+        list(read_lines(path))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_compressed_file_cut_off_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    whole = gzip.compress(b"".join(b"%d\n" % number for number in range(500)), mtime=0)
+    path = tmp_path_factory.mktemp("cut") / "a.txt.gz"
+    path.write_bytes(whole[: data.draw(st.integers(1, len(whole) - 1))])
+    with pytest.raises(CorpusFormatError, match=r"a\.txt\.gz, line \d+: .*damaged or cut off"):
+        list(read_lines(path))
+    with pytest.raises(CorpusFormatError, match="damaged or cut off"):
+        read_text(path)
+
+
+def test_something_else_that_calls_itself_compressed_is_refused(tmp_path: Path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(b"plain text\n")
+    with pytest.raises(CorpusFormatError, match="line 1: the compressed file is damaged"):
+        list(read_lines(path))
+
+
+def test_find_file_prefers_the_plain_one(tmp_path: Path):
+    (tmp_path / "a.txt.gz").touch()
+    assert find_file(tmp_path, "a.txt", or_gzip=True).name == "a.txt.gz"
+    (tmp_path / "a.txt").touch()
+    assert find_file(tmp_path, "a.txt", or_gzip=True).name == "a.txt"
+
+
+def test_find_file_says_what_is_there(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"has no file a\.txt; it has nothing"):
+        find_file(tmp_path, "a.txt")
+    (tmp_path / "b.csv").touch()
+    with pytest.raises(
+        FileNotFoundError, match=rf"{os.path.basename(tmp_path)} has no file a\.txt or a\.txt\.gz; it has b\.csv"
+    ):
+        find_file(tmp_path, "a.txt", or_gzip=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", True),
+        ("0042", True),
+        ("", False),
+        ("-1", False),
+        ("+1", False),
+        ("1_0", False),
+        (" 1", False),
+        ("२", False),
+    ],
+)
+def test_is_whole_number(text: str, expected: bool):
+    assert is_whole_number(text) == expected

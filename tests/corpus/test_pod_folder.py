@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from peft_pod.corpus import Corpus, CorpusFormatError, load_corpus
+from tests.corpora import real_data
+
+MAPS = {
+    "id2user": {"1": "R-ZOE", "2": "R-ANN", "3": "R-MAX"},
+    "id2item": {"1": "B9", "2": "B1", "3": "B5", "4": "B7"},
+    "user2id": {},
+}
+LINES = "1 1 2 3\n2 3 3 1\n"
+
+
+def write(folder: Path, lines: str = LINES, maps: object = MAPS, *, compress: bool = False) -> Path:
+    # The files of the papers are dumped without a newline at the end of the map.
+    contents = {"sequential.txt": lines, "datamaps.json": maps if isinstance(maps, str) else json.dumps(maps, indent=1)}
+    for name, content in contents.items():
+        data = content.encode()
+        (folder / (f"{name}.gz" if compress else name)).write_bytes(gzip.compress(data) if compress else data)
+    return folder
+
+
+def load(folder: Path) -> Corpus:
+    return load_corpus("pod", folder, name="small")
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_by_hand(tmp_path: Path, compress: bool):
+    corpus = load(write(tmp_path, compress=compress))
+    assert corpus.name == "small"
+    assert corpus.interactions[:] == {
+        "user_id": ["R-ZOE", "R-ZOE", "R-ZOE", "R-ANN", "R-ANN", "R-ANN"],
+        "item_id": ["B9", "B1", "B5", "B5", "B5", "B9"],
+        "timestamp": [0, 1, 2, 0, 1, 2],
+    }
+    assert corpus.items[:] == {"item_id": ["B1", "B5", "B7", "B9"], "title": ["B1", "B5", "B7", "B9"]}
+    assert corpus.explanations is None
+
+
+def test_the_catalogue_does_not_follow_the_histories(tmp_path: Path):
+    """Renumbering the items must not change anything: the indices leak, so they may leave no trace."""
+    (tmp_path / "other").mkdir()
+    renumbered = {**MAPS, "id2item": {"1": "B7", "2": "B5", "3": "B9", "4": "B1"}}
+    other = load(write(tmp_path / "other", "1 3 4 2\n2 2 2 3\n", renumbered))
+    assert other.fingerprint == load(write(tmp_path)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("1 1 2\nx 1\n", r"sequential\.txt, line 2: expected the number of a user, got 'x'"),
+        ("1 1 2\n9 1\n", r"line 2: user 9 is not in 'id2user' of datamaps\.json"),
+        ("1 1 2.0\n", r"line 1: expected the number of an item, got '2\.0'"),
+        ("1 1 2\n2 1 9\n", r"line 2: item 9 is not in 'id2item' of datamaps\.json"),
+        ("1 1 2\n2\n", "line 2: user 2 has no items; expected 'user item item …'"),
+        ("1 1 2\n2 3\n1 3\n", "line 3: user 1 has line 1 already"),
+        ("1 1 2\n\n2 3\n", "line 2: the line is empty"),
+        ("1 1 2\n2 3", "line 2: the line has no newline"),
+        ("", r"sequential\.txt is empty"),
+    ],
+)
+def test_malformed_histories_are_refused(tmp_path: Path, lines: str, message: str):
+    with pytest.raises(CorpusFormatError, match=message):
+        load(write(tmp_path, lines))
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ('{\n "id2user": {\n', r"datamaps\.json, line 3: not JSON"),
+        ({"id2user": {}}, r"expected an object with the object 'id2item' in it, got \['id2user'\]"),
+        ([], "expected an object with the object 'id2user' in it, got list"),
+        ({**MAPS, "id2item": {"1": 5}}, "'id2item' gives 5 for '1'; expected a non-empty string"),
+        ({**MAPS, "id2user": {"1": "A", "2": "A"}}, "'id2user' gives 'A' for both '1' and '2'"),
+    ],
+)
+def test_malformed_maps_are_refused(tmp_path: Path, maps: object, message: str):
+    with pytest.raises(CorpusFormatError, match=message):
+        load(write(tmp_path, maps=maps))
+
+
+@pytest.mark.parametrize("name", ["sequential.txt", "datamaps.json"])
+def test_files_cut_off_are_refused(tmp_path: Path, name: str):
+    path = write(tmp_path, compress=True) / f"{name}.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorpusFormatError, match=rf"{name}\.gz, line \d+: .*damaged or cut off"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sequential.txt", "datamaps.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str):
+    (write(tmp_path) / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"has no file {name} or {name}\.gz"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "users", "items", "interactions"),
+    [("amazon-2014/beauty", 22_363, 12_101, 198_502), ("amazon-2014/sports", 35_598, 18_357, 296_337)],
+)
+def test_the_corpora_of_the_paper(name: str, users: int, items: int, interactions: int):
+    corpus = load_corpus(name, real_data(name))
+    split = corpus.split()
+    assert corpus.name == name
+    assert (split.train.num_users, split.train.num_items, len(corpus.interactions)) == (users, items, interactions)
+    assert len(split.evaluated_users("test")) == users
+
+
+def test_a_line_of_the_paper_s_corpus():
+    """`beauty` begins `1 1 2 3 4 5`."""
+    folder = real_data("amazon-2014/beauty")
+    with gzip.open(folder / "datamaps.json.gz", "rt", encoding="utf-8") as file:
+        maps = json.load(file)
+    first = load_corpus("amazon-2014/beauty", folder).interactions[:5]
+    assert first["user_id"] == [maps["id2user"]["1"]] * 5
+    assert first["item_id"] == [maps["id2item"][str(index)] for index in range(1, 6)]

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peft_pod.corpus import CorpusFormatError, LeaveOneOut
+from peft_pod.corpus.split import MIN_HISTORY, PARTS, leave_one_out
+from tests.corpora import hand_made_corpus
+
+Row = tuple[str, str, int]
+
+
+def table(names: tuple[str, ...], rows: list[tuple]) -> Dataset:
+    return Dataset.from_dict({name: [row[position] for row in rows] for position, name in enumerate(names)})
+
+
+def interactions_table(rows: list[Row]) -> Dataset:
+    return table(("user_id", "item_id", "timestamp"), rows)
+
+
+def catalogue_table(item_ids: list[str]) -> Dataset:
+    return table(("item_id", "title"), [(item_id, f"Title of {item_id}") for item_id in item_ids])
+
+
+def explanations_table(rows: list[tuple[str, str, str, str]]) -> Dataset:
+    return table(("user_id", "item_id", "explanation", "feature"), rows)
+
+
+def names(split: LeaveOneOut, items: np.ndarray) -> str:
+    return "".join(split.train.item_ids[item] for item in items)
+
+
+def test_by_hand():
+    split = hand_made_corpus().split()
+    assert split.train.user_ids == ["ann", "bob", "cat"]
+    assert split.train.item_ids == list("abcdef")
+    assert split.train.item_titles == ["Soap", "Lamp", "Comb", "Towel", "Brush", "Mug"]
+    assert [names(split, sequence) for sequence in split.train.sequences] == ["abc", "bc", "de"]
+    assert [stamps.tolist() for stamps in split.train.timestamps] == [[0, 1, 2], [0, 1], [0, 1]]
+    assert split.validation_items.tolist() == [3, 5, -1]
+    assert split.test_items.tolist() == [4, 0, -1]
+    assert split.evaluated_users("test").tolist() == [0, 1]
+    assert split.evaluated_users("validation").tolist() == [0, 1]
+    assert [split.target(user, "test") for user in range(3)] == [4, 0, -1]
+    assert names(split, split.history(0, "validation")) == "abc"
+    assert names(split, split.history(0, "test")) == "abcd"
+    assert names(split, split.history(2, "test")) == "de"
+    assert [names(split, split.all_items(user)) for user in range(3)] == ["abcde", "bcfa", "de"]
+    assert split.train.item_counts.tolist() == [1, 2, 2, 1, 1, 0]
+    assert split.train.lengths.tolist() == [3, 2, 2]
+    assert split.train.users_with_items.tolist() == [0, 1, 2]
+    assert split.train.users_with_transitions.tolist() == [0, 1, 2]
+    assert (split.train.num_users, split.train.num_items) == (3, 6)
+
+
+def test_sentences_by_hand():
+    """`ann` says something about her validation item `d` and her test item `e`; for `cat` the same `d` is training."""
+    split = hand_made_corpus().split()
+    texts = {part: [(e.user, e.item, e.text, e.feature) for e in split.explanations(part)] for part in PARTS}
+    assert texts == {
+        "train": [
+            (0, 0, "the soap smells of mint", "mint"),
+            (1, 1, "a bright lamp", "bright"),
+            (2, 3, "very soft", "soft"),
+        ],
+        "validation": [(0, 3, "a soft towel", "soft")],
+        "test": [(0, 4, "the brush is sturdy", "sturdy")],
+    }
+
+
+def test_ties_in_time_keep_the_order_of_the_table():
+    rows = [("u", "c", 5), ("v", "a", 1), ("u", "a", 5), ("u", "b", 5), ("u", "d", 2)]
+    split = leave_one_out(interactions_table(rows), catalogue_table(list("abcd")))
+    assert split.train.user_ids == ["u", "v"]
+    assert names(split, split.all_items(0)) == "dcab"
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1, 1), (2, 2), (3, 1), (4, 2)])
+def test_users_with_short_histories_are_kept_whole(length, kept):
+    rows = [("u", item, time) for time, item in enumerate("abcd"[:length])]
+    split = leave_one_out(interactions_table(rows), catalogue_table(list("abcd")))
+    assert split.train.lengths.tolist() == [kept]
+    assert (split.target(0, "test") == -1) == (length < MIN_HISTORY)
+    assert split.train.users_with_transitions.tolist() == ([0] if kept >= 2 else [])
+
+
+def test_a_sentence_about_an_item_held_out_and_taken_before_is_not_for_training():
+    rows = [("u", item, time) for time, item in enumerate(["a", "b", "c", "a"])]
+    sentences = [("u", "a", "good", "good"), ("u", "b", "fine", "fine")]
+    split = leave_one_out(interactions_table(rows), catalogue_table(list("abc")), explanations_table(sentences))
+    assert [e.text for e in split.explanations("train")] == ["fine"]
+    assert [e.text for e in split.explanations("test")] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "items", "sentences", "message"),
+    [
+        ([("u", "a", 0), ("u", "x", 1)], "ab", None, "'interactions' has item_id 'x', which the corpus does not have"),
+        ([("u", "a", 0)], "aba", None, "item 'a' stands more than once in the table 'items'"),
+        ([("u", "a", 0)], "ab", [("w", "a", "good", "")], "'explanations' has user_id 'w'"),
+        ([("u", "a", 0)], "ab", [("u", "x", "good", "")], "'explanations' has item_id 'x'"),
+    ],
+)
+def test_names_without_an_entry_are_refused(rows, items, sentences, message):
+    explanations = None if sentences is None else explanations_table(sentences)
+    with pytest.raises(CorpusFormatError, match=message):
+        leave_one_out(interactions_table(rows), catalogue_table(list(items)), explanations)
+
+
+def test_training_has_no_target_and_unknown_parts_are_refused():
+    split = hand_made_corpus().split()
+    with pytest.raises(ValueError, match="part must be 'validation' or 'test'.*'train'"):
+        split.target(0, "train")
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> tuple[list[Row], list[str], list[tuple[str, str, str, str]]]:
+    item_ids = draw(st.permutations([f"i{number}" for number in range(draw(st.integers(1, 8)))]))
+    users = st.sampled_from([f"u{number}" for number in range(5)])
+    rows = draw(st.lists(st.tuples(users, st.sampled_from(item_ids), st.integers(-3, 3)), min_size=1, max_size=40))
+    about = draw(st.lists(st.sampled_from(rows), max_size=10))
+    sentences = [(user, item, f"sentence {number}", "") for number, (user, item, _) in enumerate(about)]
+    return rows, item_ids, sentences
+
+
+@settings(max_examples=40, deadline=None)
+@given(corpora())
+def test_equals_a_split_made_user_by_user(corpus: tuple[Any, Any, Any]):
+    rows, item_ids, sentences = corpus
+    split = leave_one_out(interactions_table(rows), catalogue_table(item_ids), explanations_table(sentences))
+
+    assert split.train.user_ids == list(dict.fromkeys(user for user, _, _ in rows))
+    for user, user_id in enumerate(split.train.user_ids):
+        # `sorted` is stable, so ties keep the order of the rows.
+        own = sorted((row for row in rows if row[0] == user_id), key=lambda row: row[2])
+        taken = [item_ids.index(item) for _, item, _ in own]
+        held_out = len(own) >= MIN_HISTORY
+        train = taken[:-2] if held_out else taken
+        assert split.train.sequences[user].tolist() == train
+        assert split.train.timestamps[user].tolist() == [time for _, _, time in own][: len(train)]
+        assert split.all_items(user).tolist() == taken
+        assert split.history(user, "validation").tolist() == train
+        assert split.history(user, "test").tolist() == (taken[:-1] if held_out else taken)
+        assert split.target(user, "validation") == (taken[-2] if held_out else -1)
+        assert split.target(user, "test") == (taken[-1] if held_out else -1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(corpora())
+def test_nothing_held_out_is_in_the_training_part(corpus: tuple[Any, Any, Any]):
+    rows, item_ids, sentences = corpus
+    split = leave_one_out(interactions_table(rows), catalogue_table(item_ids), explanations_table(sentences))
+
+    for part in ("validation", "test"):
+        for user in split.evaluated_users(part):
+            history = split.history(user, part)
+            assert split.all_items(user)[len(history)] == split.target(user, part)
+    held_out = sum(len(split.evaluated_users(part)) for part in ("validation", "test"))
+    assert split.train.item_counts.sum() == len(rows) - held_out
+
+    pairs = {part: {(user, split.target(user, part)) for user in range(split.train.num_users)} for part in PARTS[1:]}
+    for explanation in split.explanations("train"):
+        assert (explanation.user, explanation.item) not in pairs["validation"] | pairs["test"]
+    for part in PARTS[1:]:
+        assert all((explanation.user, explanation.item) in pairs[part] for explanation in split.explanations(part))
+    assert sorted(e.text for part in PARTS for e in split.explanations(part)) == sorted(
+        text for _, _, text, _ in sentences
+    )
