@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from peft_pod.corpus import Corpus, LeaveOneOut
+from peft_pod.corpus import Corpus, LeaveOneOut, Part
 from peft_pod.generation import Recommender
 from peft_pod.metrics import Report, evaluate_baselines, evaluate_model, format_table, software_versions
 from peft_pod.training.plots import plot_ranking
@@ -52,7 +53,7 @@ def evaluate_and_report(
     corpus: Corpus,
     split: LeaveOneOut,
     *,
-    part: str = "test",
+    part: Part = "test",
     seed: int = 0,
     limit: int | None = None,
     exclude_seen: bool = True,
@@ -71,9 +72,13 @@ def evaluate_and_report(
         exclude_seen: whether histories are left out of rankings.
         as_json: print JSON in place of a table.
     """
-    how = {"seed": seed, "limit": limit, "exclude_seen": exclude_seen}
+    how: dict[str, Any] = {"seed": seed, "limit": limit, "exclude_seen": exclude_seen}
     report = Report(
-        corpus={"name": corpus.name, "fingerprint": corpus.fingerprint, "indexing": recommender.processor.indexing.name},
+        corpus={
+            "name": corpus.name,
+            "fingerprint": corpus.fingerprint,
+            "indexing": recommender.processor.indexing.name,
+        },
         part=part,
         tasks=evaluate_model(recommender.engine, split, part, **how),
         baselines=evaluate_baselines(recommender.processor.tasks, split, part, **how),

@@ -70,8 +70,8 @@ class RunFolder:
             raise FileExistsError(f"--output-dir {path} is not empty and holds no run; choose another folder")
         if not overwrite:
             raise FileExistsError(
-                f"--output-dir {path} already holds a run: choose another folder, replace it with --overwrite, or go on "
-                "with --resume_from_checkpoint"
+                f"--output-dir {path} already holds a run: choose another folder, replace it with --overwrite, or go "
+                "on with --resume_from_checkpoint"
             )
         shutil.rmtree(folder.path)
         return folder

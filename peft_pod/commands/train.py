@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from accelerate import PartialState
 from transformers import set_seed
@@ -19,7 +20,7 @@ from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import SequentialTask, Task, TopNTask, load_task, supported_tasks
 from peft_pod.training import PODTrainer, PODTrainingArguments
 from peft_pod.training.plots import plot_losses
-from peft_pod.training.setup import build_model, build_tokenizer
+from peft_pod.training.setup import IdTokens, build_model, build_tokenizer
 
 from .arguments import CorpusArguments, ModelArguments, parse_arguments, parse_options
 from .evaluate import evaluate_and_report
@@ -47,11 +48,13 @@ def train(
         The folder of the run.
     """
     if model_arguments.lora_r and model_arguments.train_base:
-        raise ValueError("--lora_r asks for LoRA: add --no_train_base, since LoRA and full fine-tuning exclude each other")
+        raise ValueError(
+            "--lora_r asks for LoRA: add --no_train_base, since LoRA and full fine-tuning exclude each other"
+        )
     state = PartialState()
     resume = training_arguments.resume_from_checkpoint
     with state.main_process_first():
-        folder = RunFolder(Path(training_arguments.output_dir))
+        folder = RunFolder(Path(str(training_arguments.output_dir)))
         if state.is_main_process:
             folder = RunFolder.new(str(folder.path), overwrite=corpus_arguments.overwrite, resume=bool(resume))
         corpus = _load_corpus(corpus_arguments)
@@ -70,7 +73,7 @@ def train(
         indexing,
         tasks,
         vocabulary_size=model_arguments.vocabulary_size,
-        id_tokens=model_arguments.id_tokens,
+        id_tokens=cast(IdTokens, model_arguments.id_tokens),
     )
     processor = PODProcessor(tokenizer, indexing, tasks)
     model = build_model(

@@ -149,6 +149,7 @@ class GenerationEngine:
                 allowed[row, list(sample.exclude)] = False
             if not allowed[row].any():
                 raise ValueError(
-                    f"nothing is left to recommend to the user at position {sample.user}: every allowed item is excluded"
+                    f"nothing is left to recommend to the user at position {sample.user}: "
+                    "every allowed item is excluded"
                 )
         return allowed

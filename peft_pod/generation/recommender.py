@@ -112,7 +112,9 @@ class Recommender:
         users, single = _listed(user)
         histories = self._histories(users, history, single)
         task = self._task(SequentialTask)
-        samples = [task.query(self.catalogue.user_position(name), items) for name, items in zip(users, histories, strict=True)]
+        samples = [
+            task.query(self.catalogue.user_position(name), items) for name, items in zip(users, histories, strict=True)
+        ]
         found = self.engine.find_items(samples, task.name, k=_positive(k), exclude=exclude_seen)
         results = self._recommendations(found)
         return results[0] if single else results
@@ -214,7 +216,7 @@ class Recommender:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        base = self.model.get_base_model()
+        base: Any = self.model.get_base_model()
         config = self.model.peft_config["default"]
         if not config.base_model_name_or_path:
             base.config.save_pretrained(str(folder / BASE_FOLDER))
@@ -227,7 +229,7 @@ class Recommender:
 
     def _save_frozen_base(self, folder: Path) -> None:
         # LoRA layers wrap modules of the base; it is saved under the names it has without them.
-        base = self.model.get_base_model()
+        base: Any = self.model.get_base_model()
         state = {
             name.replace(".base_layer.", "."): tensor
             for name, tensor in base.state_dict().items()
@@ -342,9 +344,7 @@ def _load_base(folder: Path) -> PreTrainedModel:
     if config.base_model_name_or_path:
         return AutoModelForSeq2SeqLM.from_pretrained(config.base_model_name_or_path)
     if not (saved / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} names no base model and has no {BASE_FOLDER}/config.json; pass base_model="
-        )
+        raise FileNotFoundError(f"{folder} names no base model and has no {BASE_FOLDER}/config.json; pass base_model=")
     if config.train_base:
         return AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(str(saved)))
     return AutoModelForSeq2SeqLM.from_pretrained(str(saved))

@@ -48,5 +48,7 @@ class GenerationSettings:
         """
         path = Path(folder) / SETTINGS_FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{folder} has no {SETTINGS_FILE}: it was not saved by Recommender, or not to the end")
+            raise FileNotFoundError(
+                f"{folder} has no {SETTINGS_FILE}: it was not saved by Recommender, or not to the end"
+            )
         return cls(**json.loads(path.read_text(encoding="utf-8")))

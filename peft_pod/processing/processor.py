@@ -209,7 +209,9 @@ class PODProcessor:
         """
         path = Path(folder) / PROCESSOR_FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{folder} has no {PROCESSOR_FILE}: it was not saved by peft_pod, or not to the end")
+            raise FileNotFoundError(
+                f"{folder} has no {PROCESSOR_FILE}: it was not saved by peft_pod, or not to the end"
+            )
         settings = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             tokenizer,

@@ -13,7 +13,7 @@ class SampleKey(NamedTuple):
     """Names one training sample: what is drawn for it follows from these three numbers and the seed."""
 
     task: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of that name, which nobody asks a key for
     epoch: int
 
 

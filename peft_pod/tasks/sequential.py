@@ -117,4 +117,3 @@ class SequentialTask(Task):
         recent = [int(item) for item in history[-self.history_length :]]
         excluded = [int(item) for item in exclude]
         return Sample(template, user, {"history": recent}, target_item=target_item, exclude=excluded)
-

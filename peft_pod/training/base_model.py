@@ -65,7 +65,9 @@ def load_base_model(
         return AutoModelForSeq2SeqLM.from_config(_scratch_config(SCRATCH_SIZES[size], tokenizer, dropout))
     config = AutoConfig.from_pretrained(name)
     if not config.is_encoder_decoder:
-        raise ValueError(f"base model {name!r} is a {config.model_type!r} model, not an encoder-decoder; try T5 or BART")
+        raise ValueError(
+            f"base model {name!r} is a {config.model_type!r} model, not an encoder-decoder; try T5 or BART"
+        )
     model = AutoModelForSeq2SeqLM.from_pretrained(name, config=config, **kwargs)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))

@@ -60,7 +60,9 @@ def build_tokenizer(
     return train_tokenizer([*templates, *sentences, *words], vocabulary_size)
 
 
-def build_model(base_model: str, processor: PODProcessor, *, seed: int = 0, dropout: float = 0.1, **pod: Any) -> PeftModel:
+def build_model(
+    base_model: str, processor: PODProcessor, *, seed: int = 0, dropout: float = 0.1, **pod: Any
+) -> PeftModel:
     """Load or make the base and put a POD adapter for the processor's tasks on it.
 
     Also gives the processor the longest input that the base takes with its prompts in front.

@@ -9,7 +9,13 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Seq2SeqTrainer, TrainerCallback
 
-from peft_pod.processing import EvaluationSamples, PODCollator, PODProcessor, TaskAlternatingBatchSampler, TrainingSamples
+from peft_pod.processing import (
+    EvaluationSamples,
+    PODCollator,
+    PODProcessor,
+    TaskAlternatingBatchSampler,
+    TrainingSamples,
+)
 from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments

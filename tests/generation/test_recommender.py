@@ -24,7 +24,9 @@ def split():
 def make_recommender(split, mode="full", base="scratch:tiny", tasks=("sequential", "topn", "explanation")):
     indexing = load_indexing("random").fit(split.train, seed=1)
     loaded = [load_task(name, **({"num_negatives": 2} if name == "topn" else {})) for name in tasks]
-    processor = PODProcessor(build_tokenizer(base, split.train, indexing, loaded, vocabulary_size=400, id_tokens="pieces"), indexing, loaded)
+    processor = PODProcessor(
+        build_tokenizer(base, split.train, indexing, loaded, vocabulary_size=400, id_tokens="pieces"), indexing, loaded
+    )
     model = build_model(base, processor, num_virtual_tokens=2, max_whole_words=16, **MODES[mode])
     torch.manual_seed(3)
     with torch.no_grad():  # away from the start, so that users, tasks and items differ

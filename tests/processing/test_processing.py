@@ -152,9 +152,7 @@ def test_ids_that_the_tokenizer_cannot_write_are_an_error(split):
 
     tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
     with pytest.raises(ValueError, match="cannot write the ID 'item_01'"):
         PODProcessor(fast, load_indexing("sequential").fit(split.train), [load_task("sequential")])
 
@@ -201,7 +199,9 @@ def test_limited_evaluation_is_a_fixed_subset(split):
     one = EvaluationSamples.of_part(split, "test", processor, limit=1)
     assert [len(one[name]) for name in ("sequential", "topn")] == [1, 1]
     assert one["sequential"].samples[0] in whole["sequential"].samples
-    assert one["sequential"].samples == EvaluationSamples.of_part(split, "test", processor, limit=1)["sequential"].samples
+    assert (
+        one["sequential"].samples == EvaluationSamples.of_part(split, "test", processor, limit=1)["sequential"].samples
+    )
 
 
 def test_collator_pads_by_hand():

@@ -179,7 +179,9 @@ def test_draw_negatives_against_a_set(data):
     num_items = data.draw(st.integers(1, 40))
     taken = data.draw(st.lists(st.integers(0, num_items - 1), max_size=60))
     count = data.draw(st.integers(0, 50))
-    drawn = draw_negatives(np.array(taken, dtype=np.int64), num_items, count, np.random.default_rng(data.draw(st.integers(0, 99))))
+    drawn = draw_negatives(
+        np.array(taken, dtype=np.int64), num_items, count, np.random.default_rng(data.draw(st.integers(0, 99)))
+    )
     free = set(range(num_items)) - set(taken)
     assert len(drawn) == len(set(drawn.tolist())) == min(count, len(free))
     assert set(drawn.tolist()) <= free

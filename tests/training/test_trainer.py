@@ -29,7 +29,11 @@ def split():
 def processor(split):
     indexing = load_indexing("sequential").fit(split.train)
     tasks = [load_task(name, **({"num_negatives": 2} if name == "topn" else {})) for name in TASKS]
-    return PODProcessor(build_tokenizer("scratch:tiny", split.train, indexing, tasks, vocabulary_size=400, id_tokens="pieces"), indexing, tasks)
+    return PODProcessor(
+        build_tokenizer("scratch:tiny", split.train, indexing, tasks, vocabulary_size=400, id_tokens="pieces"),
+        indexing,
+        tasks,
+    )
 
 
 def make_trainer(split, processor, folder, mode="full", callbacks=(), with_eval=True, **arguments):
@@ -154,7 +158,9 @@ def test_resuming_gives_the_weights_of_an_unbroken_run(split, processor, tmp_pat
     resumed.train(resume_from_checkpoint=str(checkpoint))
     expected = weights(unbroken.model)
     for name, parameter in weights(resumed.model).items():
-        torch.testing.assert_close(parameter, expected[name], atol=1e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            parameter, expected[name], atol=1e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 def test_stock_trainer_works_with_the_processor(split, processor, tmp_path):
