@@ -17,7 +17,6 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/peft-pod train --config examples/demo.yaml --output-dir $(RUN) --overwrite
-	$(BIN)/peft-pod evaluate --run $(RUN)
 	$(BIN)/peft-pod recommend --run $(RUN) --num-users 5 --explain
 
 test: $(STAMP)

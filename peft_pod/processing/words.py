@@ -2,7 +2,7 @@
 
 A sample is a list of words of which most are IDs that come back again and again. So every word is tokenised once, the
 first time it is seen, and a sample is put together from what is remembered. For tokenizers that treat words between
-spaces one by one (SentencePiece and byte-level BPE, that is T5, mT5, BART) the tokens are exactly those of the whole text.
+spaces one by one (SentencePiece and byte-level BPE: T5, mT5, BART) the tokens are exactly those of the whole text.
 """
 
 from __future__ import annotations
