@@ -34,7 +34,7 @@ def format_table(report: Report) -> str:
         embedded (fingerprint 0123456789ab), seed 0
         <BLANKLINE>
         sequential: test, full catalogue, history excluded, 100 users
-                     hr@1    hr@10
+                      hr@1    hr@10
         ----------------------------
         model       0.0200   0.0800*
         popularity  0.0300*  0.0400
