@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from peft_pod.files import replacing
 
+from .schema import CorpusFormatError
 from .split import IntArray, LeaveOneOut
 
 ITEMS_FILE = "items.parquet"
@@ -30,6 +32,9 @@ class Catalogue:
         user_ids: by position.
         histories: for each user the positions of their items, oldest first; `None` where they were not kept.
 
+    Raises:
+        ValueError: titles or histories are not as many as the IDs they belong to, or an ID stands twice.
+
     Example:
         >>> catalogue = Catalogue(["B07", "B11"], ["Soap", "Brush"], ["ann"], [np.array([1])])
         >>> catalogue.item_position("B11"), catalogue.titles[1]
@@ -40,6 +45,18 @@ class Catalogue:
     titles: Sequence[str]
     user_ids: Sequence[str]
     histories: Sequence[IntArray] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.titles) != len(self.item_ids):
+            raise ValueError(f"titles has {len(self.titles)} entries for {len(self.item_ids)} items; give one for each")
+        if self.histories is not None and len(self.histories) != len(self.user_ids):
+            raise ValueError(
+                f"histories has {len(self.histories)} entries for {len(self.user_ids)} users; give one for each"
+            )
+        for name, ids in (("item_ids", self.item_ids), ("user_ids", self.user_ids)):
+            if len(set(ids)) != len(ids):
+                twice = next(one for one, count in Counter(ids).items() if count > 1)
+                raise ValueError(f"{name} names {twice!r} more than once; an ID has one position")
 
     @classmethod
     def from_split(cls, split: LeaveOneOut) -> Catalogue:
@@ -114,17 +131,19 @@ class Catalogue:
 
         Raises:
             FileNotFoundError: one of the two files is missing.
+            CorpusFormatError: one of them is damaged.
         """
         for name in (ITEMS_FILE, USERS_FILE):
             if not (Path(folder) / name).is_file():
                 raise FileNotFoundError(f"{folder} has no {name}: it was not saved by Recommender, or not to the end")
-        items = pq.read_table(Path(folder) / ITEMS_FILE)
-        users = pq.read_table(Path(folder) / USERS_FILE)
+        items = _read_table(Path(folder) / ITEMS_FILE, ("item_id", "title"))
+        users = _read_table(Path(folder) / USERS_FILE, ("user_id",))
         histories = None
         if "history" in users.column_names:
             column = users["history"].combine_chunks()
             flat = np.asarray(column.flatten()).astype(np.int64)
-            histories = np.split(flat, np.asarray(column.offsets)[1:-1] - int(column.offsets[0].as_py()))
+            ends = np.cumsum(np.asarray(column.value_lengths(), dtype=np.int64))
+            histories = np.split(flat, ends)[:-1]
         return cls(items["item_id"].to_pylist(), items["title"].to_pylist(), users["user_id"].to_pylist(), histories)
 
     @staticmethod
@@ -132,3 +151,14 @@ class Catalogue:
         if isinstance(wanted, str):
             return ""
         return f"; IDs are strings, did you mean {str(wanted)!r}?" if str(wanted) in known else "; IDs are strings"
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise CorpusFormatError(f"{path} is damaged or cut off: {error}") from error
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise CorpusFormatError(f"{path} lacks the columns {missing}; it has {table.column_names}")
+    return table

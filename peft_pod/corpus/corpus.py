@@ -12,6 +12,8 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, load_from_disk
 
+from peft_pod.files import write_text
+
 from .schema import CorpusFormatError, conform
 from .split import LeaveOneOut, leave_one_out
 
@@ -79,14 +81,20 @@ class Corpus:
         return leave_one_out(self.interactions, self.items, self.explanations)
 
     def save_to_disk(self, folder: str | os.PathLike[str]) -> None:
-        """Write the corpus as a `datasets` folder that `load_from_disk` reads back."""
+        """Write the corpus as a `datasets` folder that `load_from_disk` reads back.
+
+        Raises:
+            ValueError: the corpus was loaded from that folder, whose files are still being read.
+        """
         folder = Path(folder)
+        sources = (Path(file["filename"]) for table in self.tables.values() for file in table.cache_files)
+        # `datasets` would refuse only after the older name is gone, and the folder with it.
+        if any(folder.resolve() in source.resolve().parents for source in sources):
+            raise ValueError(f"the corpus is read from {folder} and cannot replace its own files; save it elsewhere")
         # The name is written last and an older one is removed first: it stands only in folders that are complete.
         (folder / _NAME_FILE).unlink(missing_ok=True)
         self.tables.save_to_disk(str(folder))
-        temporary = folder / f"{_NAME_FILE}.tmp"
-        temporary.write_text(json.dumps({"name": self.name}), encoding="utf-8")
-        temporary.replace(folder / _NAME_FILE)
+        write_text(folder / _NAME_FILE, json.dumps({"name": self.name}))
 
     @classmethod
     def load_from_disk(cls, folder: str | os.PathLike[str]) -> Corpus:
@@ -102,6 +110,8 @@ class Corpus:
             raise FileNotFoundError(f"{folder} is not a saved corpus: it has no {_NAME_FILE}")
         try:
             name = json.loads(name_file.read_text(encoding="utf-8"))["name"]
+            if not isinstance(name, str):
+                raise TypeError(f"the name is {name!r}")
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusFormatError(f'{name_file} must hold {{"name": "<name of the corpus>"}}: {error!r}') from error
         return cls.from_tables(name, load_from_disk(str(folder)))

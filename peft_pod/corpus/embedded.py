@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datasets import Dataset, Features, Value
 
 from .corpus import Corpus
-from .embedded_catalogue import GENRES, Catalogue, Series, make_catalogue
+from .embedded_catalogue import GENRES, BookCatalogue, Series, make_catalogue
 from .embedded_draws import UniformDraws
 from .embedded_reviews import draw_rating, draw_voice, write_sentence
 
@@ -175,7 +175,7 @@ def _append(columns: dict[str, list], row: tuple) -> None:
 class _Reader:
     """One reader, who takes book after book."""
 
-    def __init__(self, options: EmbeddedCorpusOptions, catalogue: Catalogue, draws: UniformDraws) -> None:
+    def __init__(self, options: EmbeddedCorpusOptions, catalogue: BookCatalogue, draws: UniformDraws) -> None:
         self._options = options
         self._catalogue = catalogue
         self._draws = draws

@@ -82,7 +82,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class BookCatalogue:
     """All books, and how they belong together."""
 
     books: Sequence[Book]
@@ -99,7 +99,7 @@ def make_catalogue(
     max_volumes: int,
     one_off_share: float,
     published_within: int,
-) -> Catalogue:
+) -> BookCatalogue:
     """Invent the books.
 
     Books stand in the catalogue, and have their IDs, in a random order: neither tells which book follows which.
@@ -142,7 +142,7 @@ def make_catalogue(
     for position, number in enumerate(numbers, start=len(lengths)):
         features = (draws.pick(_SETTINGS), draws.pick(_HEROES), draws.pick(_MOODS), draws.pick(_TURNS))
         books[number] = _book(number, _with_article(titles[position]), draws.below(num_genres), features)
-    return Catalogue([book for book in books if book is not None], series, numbers)
+    return BookCatalogue([book for book in books if book is not None], series, numbers)
 
 
 def _series_lengths(draws: UniformDraws, books: int, least: int, most: int) -> list[int]:

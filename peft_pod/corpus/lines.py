@@ -6,7 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import BinaryIO, NoReturn, cast
 
 from .schema import CorpusFormatError
 
@@ -47,7 +47,7 @@ def read_lines(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, st
 
     Args:
         path: the file.
-        encoding: of its text.
+        encoding: of its text; one in which the byte 10 is nothing but the end of a line, such as UTF-8 or Latin-1.
 
     Raises:
         CorpusFormatError: the file is empty, cut off or damaged, or has an empty line in the middle.
@@ -81,16 +81,15 @@ def read_text(path: Path) -> str:
 def _raw_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     number = 0
     try:
-        with _open(path, encoding) as file:
+        with _open(path) as file:
+            # Decoded line by line: a file opened as text is decoded in blocks, so that an error has no line.
             for number, line in enumerate(file, start=1):
-                yield number, line
+                yield number, line.decode(encoding)
     except UnicodeDecodeError as error:
-        malformed(path, number + 1, f"at or soon after this line the text is not {encoding}: {error}")
+        malformed(path, number, f"the text is not {encoding}: {error}")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         malformed(path, number + 1, f"the compressed file is damaged or cut off at or soon after this line: {error}")
 
 
-def _open(path: Path, encoding: str) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding=encoding)
-    return path.open(encoding=encoding)
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

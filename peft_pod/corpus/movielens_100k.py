@@ -10,13 +10,15 @@ from datasets import Dataset, Features, Value
 
 from .corpus import Corpus
 from .lines import find_file, is_whole_number, malformed, read_lines
+from .schema import CorpusFormatError
 
 Repeats = Literal["error", "first", "last"]
 
 _DATA_FIELDS = ("user", "item", "rating", "timestamp")
 _FIELDS_BEFORE_GENRES = 5
 _NUM_GENRES = 19
-_INT64_END = 2**63
+_MOST_DIGITS = 18
+"""Every number of so many digits fits into 64 bits."""
 _FEATURES = Features(
     {"user_id": Value("string"), "item_id": Value("string"), "timestamp": Value("int64"), "rating": Value("float32")}
 )
@@ -44,8 +46,13 @@ def read_movielens_100k(data_dir: Path, *, repeats: Repeats = "error") -> Corpus
         raise ValueError(f"repeats must be one of {', '.join(map(repr, get_args(Repeats)))}, got {repeats!r}")
     data_path, item_path = find_file(data_dir, "u.data"), find_file(data_dir, "u.item")
     items = _read_items(item_path, _read_genres(data_dir / "u.genre"))
-    ratings = _read_ratings(data_path, set(items["item_id"]), repeats)
-    _check_counts(data_dir / "u.info", data_path, ratings, items)
+    ratings, num_lines = _read_ratings(data_path, set(items["item_id"]), repeats)
+    found = {
+        "users": (len(set(ratings["user_id"])), data_path),
+        "items": (len(items["item_id"]), item_path),
+        "ratings": (num_lines, data_path),
+    }
+    _check_counts(data_dir / "u.info", found)
     order = sorted(range(len(items["item_id"])), key=lambda row: (items["title"][row], int(items["item_id"][row])))
     tables = {
         "interactions": Dataset.from_dict(ratings, features=_FEATURES),
@@ -94,7 +101,8 @@ def _read_items(path: Path, genres: list[str] | None) -> dict[str, list[str]]:
     return items
 
 
-def _read_ratings(path: Path, item_ids: set[str], repeats: Repeats) -> dict[str, list]:
+def _read_ratings(path: Path, item_ids: set[str], repeats: Repeats) -> tuple[dict[str, list], int]:
+    """The columns of the table, and the number of lines, which is greater where repeats were dropped."""
     users: list[str] = []
     items: list[str] = []
     ratings: list[int] = []
@@ -108,11 +116,11 @@ def _read_ratings(path: Path, item_ids: set[str], repeats: Repeats) -> dict[str,
         for field, value in zip(_DATA_FIELDS, values, strict=True):
             if not is_whole_number(value):
                 malformed(path, number, f"expected a whole number as {field}, got {value!r}")
+            if len(value) > _MOST_DIGITS:
+                malformed(path, number, f"expected at most {_MOST_DIGITS} digits as {field}, got {value!r}")
         user, item, rating, timestamp = values
         if rating not in ("1", "2", "3", "4", "5"):
             malformed(path, number, f"expected a rating from 1 to 5, got {rating!r}")
-        if int(timestamp) >= _INT64_END:
-            malformed(path, number, f"expected a timestamp in seconds since 1970, got {timestamp!r}")
         if item not in item_ids:
             malformed(path, number, f"item {item} is not in u.item")
         if repeats == "error" and lines.setdefault((user, item), number) != number:
@@ -126,11 +134,11 @@ def _read_ratings(path: Path, item_ids: set[str], repeats: Repeats) -> dict[str,
         items.append(item)
         ratings.append(int(rating))
         timestamps.append(int(timestamp))
-    rows = np.lexsort((np.arange(len(users)), np.array(timestamps), np.array(users, dtype=np.int64))).tolist()
+    rows = np.lexsort((np.array(timestamps), np.array(users, dtype=np.int64))).tolist()  # stable
     if repeats != "error":
         rows = _without_repeats(rows, users, items, repeats)
     columns: dict[str, list] = {"user_id": users, "item_id": items, "timestamp": timestamps, "rating": ratings}
-    return {name: [values[row] for row in rows] for name, values in columns.items()}
+    return {name: [values[row] for row in rows] for name, values in columns.items()}, len(users)
 
 
 def _without_repeats(rows: list[int], users: list[str], items: list[str], repeats: Repeats) -> list[int]:
@@ -143,15 +151,11 @@ def _without_repeats(rows: list[int], users: list[str], items: list[str], repeat
     return [rows[place] for place in sorted(kept.values())]
 
 
-def _check_counts(path: Path, data_path: Path, ratings: dict[str, list], items: dict[str, list[str]]) -> None:
-    """Find files that were cut off at the end of a line."""
+def _check_counts(path: Path, found: dict[str, tuple[int, Path]]) -> None:
+    """Find files that were cut off at the end of a line: compare the announced numbers with those found, and where."""
     if not path.is_file():
         return
-    found = {
-        "users": (len(set(ratings["user_id"])), data_path),
-        "items": (len(items["item_id"]), data_path.with_name("u.item")),
-        "ratings": (len(ratings["user_id"]), data_path),
-    }
+    announced = set()
     for number, line in read_lines(path):
         count, _, what = line.partition(" ")
         if what not in found or not is_whole_number(count):
@@ -159,3 +163,6 @@ def _check_counts(path: Path, data_path: Path, ratings: dict[str, list], items: 
         have, where = found[what]
         if have != int(count):
             malformed(path, number, f"{count} {what} announced, but {where} has {have}; one of the two is not complete")
+        announced.add(what)
+    if missing := sorted(set(found) - announced):
+        raise CorpusFormatError(f"{path} does not say how many {' and '.join(missing)} there are; it is not complete")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pyarrow as pa
 from datasets import Dataset
@@ -77,10 +79,19 @@ def _refuse_index(path: Path, number: int, what: str, index: str, table: str) ->
 
 def _read_maps(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     try:
-        maps = json.loads(read_text(path))
+        maps = json.loads(read_text(path), object_pairs_hook=partial(_distinct_keys, path))
     except json.JSONDecodeError as error:
         malformed(path, error.lineno, f"not JSON: {error.msg} (column {error.colno})")
     return _read_map(path, maps, "id2user"), _read_map(path, maps, "id2item")
+
+
+def _distinct_keys(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the file. `json` alone would keep the last of several entries for one key and say nothing."""
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise CorpusFormatError(f"{path}: an object has the key {twice!r} more than once")
+    return entries
 
 
 def _read_map(path: Path, maps: object, name: str) -> dict[str, str]:

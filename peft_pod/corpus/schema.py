@@ -2,7 +2,7 @@
 
 Every reader ends in these tables, and everything after the readers starts from them:
 
-- **interactions**, one row for each time a user took an item, oldest first within a user:
+- **interactions**, one row for each time a user took an item, in any order; equal times keep the table's order:
   `user_id` (string), `item_id` (string), `timestamp` (int64, seconds since 1970, or a running number where the source
   only has an order), and optionally `rating` (float32) and `review` (string).
 - **items**, one row for each item of the catalogue: `item_id` (string), `title` (string), optionally `text` (string).
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Value
 
 REQUIRED_COLUMNS: dict[str, dict[str, str]] = {
@@ -27,6 +28,8 @@ OPTIONAL_COLUMNS: dict[str, dict[str, str]] = {
     "items": {"text": "string"},
     "explanations": {},
 }
+NOT_BLANK = frozenset({"user_id", "item_id", "explanation"})
+"""Columns in which a text without any letter is a missing value too."""
 OPTIONAL_TABLES = frozenset({"explanations"})
 
 
@@ -41,11 +44,12 @@ def conform(tables: Mapping[str, Dataset]) -> DatasetDict:
         tables: `interactions` and `items`, optionally `explanations`.
 
     Returns:
-        The same tables with exactly the schema's columns and types; columns the schema does not know are dropped.
+        The same tables with exactly the schema's columns and types; tables and columns the schema does not know are
+            dropped.
 
     Raises:
-        CorpusFormatError: a table or a required column is missing, a column cannot be cast, or a required column has
-            an empty value (null).
+        CorpusFormatError: a table or a required column is missing, a column cannot be cast, a required column has a
+            null, or an ID or a sentence is blank.
 
     Example:
         >>> from datasets import Dataset
@@ -97,10 +101,13 @@ def _conform_table(name: str, table: Dataset, required: Mapping[str, str]) -> Da
             raise CorpusFormatError(f"table {name!r} cannot be cast to {wanted_types}: {error}") from error
     for column in required:
         values = arrow_column(table, column)
-        if values.null_count:
-            row = values.is_null().index(True).as_py()
+        absent = values.is_null()
+        if column in NOT_BLANK:
+            absent = pc.or_kleene(absent, pc.equal(pc.utf8_trim_whitespace(values), ""))
+        count = pc.sum(absent).as_py()
+        if count:
             raise CorpusFormatError(
-                f"table {name!r} has no {column} in row {row} (counted from 0) and {values.null_count} row(s) in all; "
-                "fill it in or drop the row"
+                f"table {name!r} has no {column} in row {absent.index(True).as_py()} (counted from 0) and {count} "
+                "row(s) in all; fill it in or drop the row"
             )
     return table

@@ -124,7 +124,12 @@ class LeaveOneOut:
         return int(self._targets(part)[user])
 
     def history(self, user: int, part: Part) -> IntArray:
-        """What is known of `user` when `part` is predicted: for `"test"` the validation item is known too."""
+        """What is known of `user` when `part` is predicted: for `"test"` the validation item is known too.
+
+        Raises:
+            ValueError: `part` is neither `"validation"` nor `"test"`; so in the methods beside it.
+        """
+        self._targets(part)  # Another part has no history, and must not get that of the training part.
         items = self.train.sequences[user]
         if part == "test" and self.validation_items[user] >= 0:
             return np.append(items, self.validation_items[user])
@@ -140,7 +145,13 @@ class LeaveOneOut:
         return np.flatnonzero(self._targets(part) >= 0)
 
     def explanations(self, part: Part) -> Sequence[Explanation]:
-        """The sentences of `part`."""
+        """The sentences of `part`.
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        if part not in PARTS:
+            raise ValueError(f"part must be one of {', '.join(map(repr, PARTS))}, got {part!r}")
         return self.train.explanations if part == "train" else self.held_out_explanations[part]
 
     def _targets(self, part: Part) -> IntArray:
@@ -180,7 +191,7 @@ def leave_one_out(interactions: Dataset, items: Dataset, explanations: Dataset |
     user_codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     item_codes = _codes(arrow_column(interactions, "item_id"), catalogue, "interactions", "item_id")
     times = arrow_column(interactions, "timestamp").to_numpy().astype(np.int64)
-    order = np.lexsort((np.arange(len(times)), times, user_codes))
+    order = np.lexsort((times, user_codes))  # stable: what is equal keeps the order of the table
     ends = np.cumsum(np.bincount(user_codes, minlength=len(users)))[:-1]
     by_user = np.split(item_codes[order], ends) if users else []
     times_by_user = np.split(times[order], ends) if users else []

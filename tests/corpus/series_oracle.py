@@ -64,8 +64,8 @@ def popularity(split: LeaveOneOut) -> Ranker:
 
 
 def co_occurrence(split: LeaveOneOut, window: int = 3, last: int = 5) -> Ranker:
-    """Items taken within `window` steps of each other; the last items of the history weigh 1, 1/2, 1/4, …"""
-    counts = sum(transitions(split, lag) for lag in range(1, window + 1))
+    """Items taken d ≤ `window` steps apart count 1 / d; the last items of the history weigh 1, 1/2, 1/4, …"""
+    counts = sum(transitions(split, lag) / lag for lag in range(1, window + 1))
     similarity = (counts + counts.T) / (np.sqrt(split.train.item_counts) + 1)
 
     def score(history: np.ndarray) -> np.ndarray:

@@ -79,7 +79,25 @@ def test_an_unfinished_folder_is_not_loaded(tmp_path: Path, monkeypatch: pytest.
         Corpus.load_from_disk(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", json.dumps({"title": "x"}), json.dumps(["x"])])
+def test_a_loaded_corpus_does_not_destroy_its_own_folder(tmp_path: Path):
+    """It once removed the name, and only then found out that it can't write the tables it reads from."""
+    hand_made_corpus().save_to_disk(tmp_path / "saved")
+    loaded = Corpus.load_from_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match="the corpus is read from .*saved and cannot replace its own files"):
+        loaded.save_to_disk(tmp_path / "saved")
+    assert Corpus.load_from_disk(tmp_path / "saved").fingerprint == hand_made_corpus().fingerprint
+    loaded.save_to_disk(tmp_path / "copy")
+    assert Corpus.load_from_disk(tmp_path / "copy").fingerprint == loaded.fingerprint
+
+
+def test_nothing_but_the_corpus_is_left_in_the_folder(tmp_path: Path):
+    for _ in range(2):
+        hand_made_corpus().save_to_disk(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["corpus.json", "dataset_dict.json", "explanations", "interactions", "items"]
+
+
+@pytest.mark.parametrize("content", ["{", json.dumps({"title": "x"}), json.dumps(["x"]), json.dumps({"name": 5})])
 def test_a_damaged_name_is_refused(tmp_path: Path, content: str):
     hand_made_corpus().save_to_disk(tmp_path)
     (tmp_path / "corpus.json").write_text(content, encoding="utf-8")

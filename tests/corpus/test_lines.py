@@ -31,7 +31,7 @@ def test_compressed_and_other_encodings(tmp_path: Path):
         (b"\n\n", "is empty"),
         (b"one\ntwo", "line 2: the line has no newline"),
         (b"one\n\nthree\n", "line 2: the line is empty"),
-        (b"one\n\xff\n", "line 1: at or soon after this line the text is not utf-8"),
+        (b"one\n\xff\n", "line 2: the text is not utf-8"),
     ],
 )
 def test_damaged_text_is_refused(tmp_path: Path, content: bytes, message: str):
@@ -39,6 +39,24 @@ def test_damaged_text_is_refused(tmp_path: Path, content: bytes, message: str):
     path.write_bytes(content)
     with pytest.raises(CorpusFormatError, match=rf"a\.txt.*{message}"):
         list(read_lines(path))
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_damaged_character_is_found_in_its_own_line(tmp_path: Path, compress: bool):
+    """Far into the file, where a text file would have been decoded by blocks of thousands of characters."""
+    lines = [b"%d\n" % number for number in range(1, 30_001)]
+    lines[23_456] = b"caf\xe9\n"
+    path = tmp_path / ("a.txt.gz" if compress else "a.txt")
+    path.write_bytes(gzip.compress(b"".join(lines)) if compress else b"".join(lines))
+    with pytest.raises(CorpusFormatError, match=r"a\.txt.*, line 23457: the text is not utf-8"):
+        list(read_lines(path))
+    assert sum(1 for _ in read_lines(path, encoding="latin-1")) == 30_000
+
+
+def test_only_a_newline_ends_a_line(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("one\rtwo\u2028three\r\nfour\n".encode())
+    assert list(read_lines(path)) == [(1, "one\rtwo\u2028three"), (2, "four")]
 
 
 @settings(max_examples=30, deadline=None)

@@ -62,7 +62,8 @@ def test_without_the_names_of_genres_there_is_no_text(tmp_path: Path):
         ("data", ["x\t1\t5\t100"], "line 1: expected a whole number as user, got 'x'"),
         ("data", ["1\t1\t5\t1e9"], "line 1: expected a whole number as timestamp, got '1e9'"),
         ("data", ["1\t1\t5\t-100"], "line 1: expected a whole number as timestamp, got '-100'"),
-        ("data", [f"1\t1\t5\t{2**63}"], "line 1: expected a timestamp in seconds"),
+        ("data", [f"1\t1\t5\t{2**63}"], "line 1: expected at most 18 digits as timestamp, got '9223372036854775808'"),
+        ("data", ["1\t1\t5\t100", f"{'9' * 25}\t1\t5\t100"], "line 2: expected at most 18 digits as user, got '99999"),
         ("data", ["1\t1\t6\t100"], "line 1: expected a rating from 1 to 5, got '6'"),
         ("data", ["1\t9\t5\t100"], r"line 1: item 9 is not in u\.item"),
         ("data", ["1\t1\t5\t100", "2\t1\t5\t100", "1\t1\t4\t90"], "line 3: user 1 rates item 1 again, after line 1"),
@@ -78,6 +79,8 @@ def test_without_the_names_of_genres_there_is_no_text(tmp_path: Path):
         ("info", ["2 users", "3 items", "6 ratings"], r"u\.info, line 3: 6 ratings announced, but .*u\.data has 5"),
         ("info", ["2 users", "4 items"], r"u\.info, line 2: 4 items announced, but .*u\.item has 3"),
         ("info", ["two users"], r"u\.info, line 1: expected a number and"),
+        ("info", ["2 users", "3 items"], r"u\.info does not say how many ratings there are; it is not complete"),
+        ("info", ["3 items"], r"u\.info does not say how many ratings and users there are"),
     ],
 )
 def test_malformed_files_are_refused(tmp_path: Path, ending: str, lines: list[str], message: str):
@@ -112,6 +115,16 @@ def test_repeated_ratings(tmp_path: Path, repeats: str, rating: float):
         "last": [("1", "2", 60, 1.0), ("1", "1", 100, 5.0), ("2", "1", 10, 2.0)],
     }
     assert rows_of(interactions) == expected[repeats]
+
+
+def test_announced_ratings_are_counted_with_repeats(tmp_path: Path):
+    """`u.info` announces lines, so dropping repeats must not look like a file that was cut off."""
+    rows = ["1\t1\t4\t100", "1\t1\t3\t50", "2\t1\t2\t10"]
+    folder = write(tmp_path, data=rows, info=["2 users", "3 items", "3 ratings"])
+    assert len(load(folder, repeats="first").interactions) == 2
+    write(tmp_path, data=rows, info=["2 users", "3 items", "2 ratings"])
+    with pytest.raises(CorpusFormatError, match=r"2 ratings announced, but .*u\.data has 3"):
+        load(folder, repeats="first")
 
 
 def rows_of(table: Dataset) -> list[tuple]:

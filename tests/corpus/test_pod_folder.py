@@ -78,6 +78,10 @@ def test_malformed_histories_are_refused(tmp_path: Path, lines: str, message: st
         ([], "expected an object with the object 'id2user' in it, got list"),
         ({**MAPS, "id2item": {"1": 5}}, "'id2item' gives 5 for '1'; expected a non-empty string"),
         ({**MAPS, "id2user": {"1": "A", "2": "A"}}, "'id2user' gives 'A' for both '1' and '2'"),
+        (
+            '{"id2user": {"1": "A", "2": "B", "1": "C"}, "id2item": {}}',
+            "datamaps.json: .* key '1' more than once",
+        ),
     ],
 )
 def test_malformed_maps_are_refused(tmp_path: Path, maps: object, message: str):

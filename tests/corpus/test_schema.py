@@ -74,11 +74,24 @@ def test_tables_that_conform_are_left_as_they_are():
             "'interactions' has no timestamp in row 0",
         ),
         ({"items": {"item_id": ["i", "j"], "title": ["An item", None]}}, "'items' has no title in row 1"),
+        (
+            {"interactions": {"user_id": ["u", "", " \t", None], "item_id": ["i"] * 4, "timestamp": [1, 2, 3, 4]}},
+            r"'interactions' has no user_id in row 1 \(counted from 0\) and 3 row\(s\) in all",
+        ),
+        ({"items": {"item_id": ["i", ""], "title": ["An item", "x"]}}, "'items' has no item_id in row 1"),
+        (
+            {"explanations": {"user_id": ["u"], "item_id": ["i"], "explanation": [" "], "feature": [""]}},
+            "'explanations' has no explanation in row 0",
+        ),
     ],
 )
 def test_what_does_not_conform_is_refused(changed, message):
     with pytest.raises(CorpusFormatError, match=message):
         conform(tables(**changed))
+
+
+def test_a_title_may_be_empty():
+    assert conform(tables(items={"item_id": ["i"], "title": [""]}))["items"][0]["title"] == ""
 
 
 def test_optional_columns_may_have_gaps():

@@ -97,6 +97,14 @@ def test_a_sentence_about_an_item_held_out_and_taken_before_is_not_for_training(
     assert [e.text for e in split.explanations("test")] == ["good"]
 
 
+def test_a_sentence_about_an_item_held_out_twice_is_for_the_test():
+    rows = [("u", item, time) for time, item in enumerate(["a", "b", "b"])]
+    split = leave_one_out(
+        interactions_table(rows), catalogue_table(["a", "b"]), explanations_table([("u", "b", "good", "good")])
+    )
+    assert [len(split.explanations(part)) for part in PARTS] == [0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("rows", "items", "sentences", "message"),
     [
@@ -114,8 +122,13 @@ def test_names_without_an_entry_are_refused(rows, items, sentences, message):
 
 def test_training_has_no_target_and_unknown_parts_are_refused():
     split = hand_made_corpus().split()
-    with pytest.raises(ValueError, match="part must be 'validation' or 'test'.*'train'"):
-        split.target(0, "train")
+    for ask in (split.target, split.history):
+        with pytest.raises(ValueError, match="part must be 'validation' or 'test'.*'train'"):
+            ask(0, "train")
+    with pytest.raises(ValueError, match="part must be 'validation' or 'test'.*'tset'"):
+        split.history(0, "tset")
+    with pytest.raises(ValueError, match="part must be one of 'train', 'validation', 'test', got 'tset'"):
+        split.explanations("tset")
 
 
 @st.composite
@@ -148,6 +161,26 @@ def test_equals_a_split_made_user_by_user(corpus: tuple[Any, Any, Any]):
         assert split.history(user, "test").tolist() == (taken[:-1] if held_out else taken)
         assert split.target(user, "validation") == (taken[-2] if held_out else -1)
         assert split.target(user, "test") == (taken[-1] if held_out else -1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(corpora(), st.data())
+def test_the_training_part_is_the_same_whatever_is_held_out(corpus: tuple[Any, Any, Any], data: st.DataObject):
+    rows, item_ids, _ = corpus
+    # Times of their own for all rows, so that the last two of a user are known.
+    rows = [(user, item, time) for time, (user, item, _) in enumerate(rows)]
+    places: dict[str, list[int]] = {}
+    for place, (user, _, _) in enumerate(rows):
+        places.setdefault(user, []).append(place)
+    other = list(rows)
+    for user, own in places.items():
+        for place in own[-2:] if len(own) >= MIN_HISTORY else []:
+            other[place] = (user, data.draw(st.sampled_from(item_ids)), rows[place][2])
+    first, second = (leave_one_out(interactions_table(r), catalogue_table(item_ids)).train for r in (rows, other))
+    assert first.user_ids == second.user_ids
+    assert [items.tolist() for items in first.sequences] == [items.tolist() for items in second.sequences]
+    assert [stamps.tolist() for stamps in first.timestamps] == [stamps.tolist() for stamps in second.timestamps]
+    assert first.item_counts.tolist() == second.item_counts.tolist()
 
 
 @settings(max_examples=40, deadline=None)
