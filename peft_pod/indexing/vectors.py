@@ -1,0 +1,107 @@
+"""Vectors of items and users by who took what, from which the embeddings of their IDs can start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse.linalg import eigsh
+
+from peft_pod.corpus.split import IntArray, TrainingPart
+
+from .cooccurrence import cooccurrence
+
+FloatArray = npt.NDArray[np.float64]
+
+WINDOW = 5
+"""Items up to this many steps apart in a history count as neighbours."""
+
+
+_DENSE_SIZE = 1000
+"""Up to so many items the decomposition is done densely: it takes no time, and ARPACK, which is made for large
+matrices, restarts at random where there are few distinct eigenvalues."""
+
+
+@dataclass(frozen=True)
+class IdVectors:
+    """One vector for each item and user; the mean square over all items with a vector is 1.
+
+    Attributes:
+        items: by position, shape `(num_items, dimension)`; zeros where nothing is known of an item.
+        users: likewise, shape `(num_users, dimension)`.
+    """
+
+    items: FloatArray
+    users: FloatArray
+
+
+def collaborative_vectors(train: TrainingPart, dimension: int, *, window: int = WINDOW) -> IdVectors:
+    """Vectors of items that stand near each other in training histories are close; a user is the mean of their items.
+
+    The inner products of the items' vectors come as near as so many dimensions allow to the positive pointwise mutual
+    information `max(0, log(C[i, j] ΣC / (ΣC[i] ΣC[j])))` of the co-occurrence counts C (Levy & Goldberg, "Neural word
+    embedding as implicit matrix factorization", NeurIPS 2014). They are its eigenvectors with the largest positive
+    eigenvalues, each times the square root of its eigenvalue; a plain singular value decomposition would also take
+    the largest negative ones and pull neighbours apart. Nothing is drawn at random, and held-out items are not looked
+    at.
+
+    Args:
+        train: the training part.
+        dimension: length of the vectors. Where the counts have fewer dimensions, the rest is zero.
+        window: the largest distance between neighbours, in steps.
+
+    Raises:
+        ValueError: `dimension` or `window` is below 1.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> train = load_corpus("embedded", num_users=50).split().train
+        >>> vectors = collaborative_vectors(train, 16)
+        >>> vectors.items.shape, vectors.users.shape
+        ((300, 16), (50, 16))
+    """
+    if dimension < 1:
+        raise ValueError(f"dimension must be at least 1, got {dimension}")
+    items = _normalised(_factorised(_ppmi(cooccurrence(train.sequences, train.num_items, window)), dimension))
+    return IdVectors(items, _means(items, train.sequences))
+
+
+def _ppmi(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    pairs = counts.tocoo()
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    information = np.log(pairs.data * totals.sum() / (totals[pairs.row] * totals[pairs.col]))
+    positive = information > 0
+    return sparse.csr_matrix(
+        (information[positive], (pairs.row[positive], pairs.col[positive])), shape=counts.shape, dtype=np.float64
+    )
+
+
+def _factorised(matrix: sparse.csr_matrix, dimension: int) -> FloatArray:
+    """Rows whose inner products approximate a symmetric matrix, largest dimension first; `(rows, dimension)`."""
+    size = matrix.shape[0]
+    rank = min(dimension, size)
+    if rank < size and size > _DENSE_SIZE:
+        # The start decides the signs of eigenvectors: the same start gives the same vectors.
+        start = np.random.default_rng(0).standard_normal(size)
+        values, found = eigsh(matrix, k=rank, which="LA", v0=start)
+    else:
+        values, found = np.linalg.eigh(matrix.toarray())
+    order = np.argsort(-values)[:rank]
+    vectors = np.zeros((size, dimension))
+    vectors[:, :rank] = found[:, order] * np.sqrt(np.maximum(values[order], 0))
+    # Rounding leaves traces of the others in the rows of items that nothing is known of.
+    vectors[np.asarray(matrix.sum(axis=1)).ravel() == 0] = 0
+    return vectors
+
+
+def _normalised(vectors: FloatArray) -> FloatArray:
+    known = vectors.any(axis=1)
+    return vectors / np.sqrt((vectors[known] ** 2).mean()) if known.any() else vectors
+
+
+def _means(items: FloatArray, sequences: Sequence[IntArray]) -> FloatArray:
+    means = [items[taken].mean(axis=0) if len(taken) else np.zeros(items.shape[1]) for taken in sequences]
+    return np.stack(means) if means else np.empty((0, items.shape[1]))
