@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+
+from peft_pod.corpus.split import IntArray, LeaveOneOut, Part
 
 from .baselines import Baseline
-from .ranking import DEFAULT_KS, ranking_scores
+from .ranking import DEFAULT_KS, check_ks, ranking_scores
 from .report import FULL, Protocol, TaskResult
-
-if TYPE_CHECKING:
-    from peft_pod.corpus.split import LeaveOneOut, Part
-
-IntArray = npt.NDArray[np.int64]
 
 
 def evaluate_baseline(
@@ -47,8 +42,9 @@ def evaluate_baseline(
         details: more for the protocol, such as the seed of the candidates.
 
     Raises:
-        ValueError: no user has a held-out item; a user named has none; a held-out item is not among its candidates;
-            or candidates are given and called `"full"`, or the other way round.
+        ValueError: no user has a held-out item; a user named has none, does not exist or is named twice; there is not
+            one list of candidates for each user, or a held-out item is not in its own; candidates are given and called
+            `"full"`, or the other way round; or a cut-off is not a positive integer.
 
     Example:
         >>> from peft_pod.corpus import load_corpus
@@ -58,17 +54,21 @@ def evaluate_baseline(
         >>> sorted(result.metrics)[:3], result.protocol.num_users
         (['hr@1', 'hr@10', 'hr@5'], 50)
     """
+    check_ks(ks)
     evaluated = split.evaluated_users(part) if users is None else np.asarray(users, dtype=np.int64)
     if len(evaluated) == 0:
         raise ValueError(f"no user has a held-out item in {part!r}; there is nothing to evaluate")
     if (candidates is None) != (candidate_set == FULL):
         given = "not given" if candidates is None else "given"
         raise ValueError(f"candidate_set is {candidate_set!r} and candidates are {given}; {FULL!r} means no candidates")
+    _check_users(evaluated, split.train.num_users)
     targets = np.array([split.target(int(user), part) for user in evaluated])
     if (targets < 0).any():
         user = int(evaluated[np.flatnonzero(targets < 0)[0]])
         raise ValueError(f"user {user} has no held-out item in {part!r}; leave the user out")
     if candidates is not None:
+        if len(candidates) != len(evaluated):
+            raise ValueError(f"candidates has {len(candidates)} entries for {len(evaluated)} users; give one for each")
         for user, target, allowed in zip(evaluated, targets, candidates, strict=True):
             if target not in allowed:
                 raise ValueError(f"the held-out item {target} of user {user} is not among the user's candidates")
@@ -76,8 +76,18 @@ def evaluate_baseline(
     histories = [split.history(int(user), part) for user in evaluated]
     ranked = baseline.recommend(histories, max(ks), users=evaluated, exclude_seen=exclude_seen, candidates=candidates)
     ranks = np.array([_rank(items, target) for items, target in zip(ranked, targets, strict=True)])
-    protocol = Protocol(part, len(evaluated), candidate_set, exclude_seen, details=details or {})
+    as_listed = candidates is not None and not exclude_seen
+    protocol = Protocol(part, len(evaluated), candidate_set, None if as_listed else exclude_seen, details=details or {})
     return TaskResult(protocol, ranking_scores(ranks, ks))
+
+
+def _check_users(users: IntArray, num_users: int) -> None:
+    wrong = users[(users < 0) | (users >= num_users)]
+    if len(wrong):
+        raise ValueError(f"users names {wrong[0]}; positions in this corpus run from 0 to {num_users - 1}")
+    distinct, counts = np.unique(users, return_counts=True)
+    if len(distinct) != len(users):
+        raise ValueError(f"users names {distinct[counts > 1][0]} more than once; each user counts once")
 
 
 def _rank(items: IntArray, target: int) -> int:

@@ -62,7 +62,7 @@ class ExplanationMetric(evaluate.Metric):
     - `distinct-1`, `distinct-2`, 0 to 1: different n-grams over all n-grams of all predictions; words are runs of
       letters, digits and underscores, case ignored; 0 where there are no n-grams.
     - `fmr`, 0 to 1: share of the rows with a feature whose prediction contains the feature as whole words, case
-      ignored. The key is left out where no row has a feature.
+      ignored. The key is left out where no row has a feature; one without letters and digits is none.
 
     The features come as an argument of `compute`, one for each row. With `config_name="features"` they are a column
     like predictions and references, for use with `add_batch` and in several processes.
@@ -101,16 +101,21 @@ class ExplanationMetric(evaluate.Metric):
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Add rows."""
         columns = {"predictions": predictions, "references": references, **kwargs}
-        for name in self._feature_names():
-            if columns.get(name) is None:
-                raise ValueError(f"{name} is missing; the metric needs {self._feature_names()}")
+        self._check_names(columns)
         _check_columns(columns)
         super().add_batch(**columns)
 
     def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
         """Add one row."""
-        _check_columns({"predictions": [prediction], "references": [reference], **{k: [v] for k, v in kwargs.items()}})
+        row = {"predictions": prediction, "references": reference, **kwargs}
+        self._check_names(row)
+        _check_columns({name: [value] for name, value in row.items()})
         super().add(prediction=prediction, reference=reference, **kwargs)
+
+    def _check_names(self, columns: dict[str, Any]) -> None:
+        for name in self._feature_names():
+            if columns.get(name) is None:
+                raise ValueError(f"{name} is missing; the metric needs {self._feature_names()}")
 
     def _compute(
         self,
@@ -127,8 +132,10 @@ class ExplanationMetric(evaluate.Metric):
         scores.update(_rouge(predictions, references))
         words = [_words(prediction) for prediction in predictions]
         scores.update({f"distinct-{order}": _distinct(words, order) for order in (1, 2)})
-        if features is not None and any(features):
-            scores["fmr"] = _feature_matching_ratio(words, features)
+        wanted = [(sentence, _words(feature)) for sentence, feature in zip(words, features or (), strict=False)]
+        wanted = [(sentence, feature) for sentence, feature in wanted if feature]
+        if wanted:
+            scores["fmr"] = sum(_contains(sentence, feature) for sentence, feature in wanted) / len(wanted)
         return scores
 
 
@@ -167,11 +174,6 @@ def _distinct(sentences: Sequence[Sequence[str]], order: int) -> float:
     return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def _feature_matching_ratio(sentences: Sequence[Sequence[str]], features: Sequence[str]) -> float:
-    wanted = [(sentence, _words(feature)) for sentence, feature in zip(sentences, features, strict=True) if feature]
-    return sum(_contains(sentence, feature) for sentence, feature in wanted) / len(wanted)
-
-
 def _contains(sentence: Sequence[str], phrase: Sequence[str]) -> bool:
     width = len(phrase)
-    return width > 0 and any(sentence[start : start + width] == phrase for start in range(len(sentence) - width + 1))
+    return any(sentence[start : start + width] == phrase for start in range(len(sentence) - width + 1))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from peft_pod.corpus import LeaveOneOut, Part
 from peft_pod.generation import GenerationEngine
@@ -15,9 +18,10 @@ from .baselines import available_baselines, load_baseline
 from .evaluation import evaluate_baseline
 from .ranking import DEFAULT_KS, ranking_scores
 from .registry import load_metric
-from .report import FULL, Protocol, TaskResult
+from .report import CANDIDATE_SEED, FULL, Protocol, TaskResult
 
 CANDIDATES = "candidates"
+Answer = TypeVar("Answer")
 
 
 def evaluate_model(
@@ -35,6 +39,9 @@ def evaluate_model(
 
     A task that names items is measured by HR@k and NDCG@k, over the sample's candidates where it lists some, over the
     full catalogue otherwise. A task that writes text is measured by BLEU, ROUGE and how often the feature is mentioned.
+
+    In several processes (`accelerate launch`) each answers its share of the samples; every sample counts once, and all
+    processes return the same results, which are those of a single process.
 
     Args:
         engine: runs the model.
@@ -102,7 +109,7 @@ def evaluate_baselines(
                 candidates=[np.array(sample.items[CANDIDATES]) for sample in samples] if listed else None,
                 candidate_set=_candidate_set(samples),
                 ks=ks,
-                details={"candidate_seed": seed} if listed else None,
+                details={CANDIDATE_SEED: seed} if listed else None,
             )
             for name, baseline in fitted.items()
         }
@@ -129,26 +136,37 @@ def _evaluate_items(
     ks: Sequence[int],
 ) -> TaskResult:
     listed = CANDIDATES in samples[0].items
-    excluded = exclude_seen and not listed
-    found = engine.find_items(samples, task.name, k=max(ks), exclude=excluded)
-    targets = np.array([sample.target_item for sample in samples])
-    hits = found.items == targets[:, None]
-    ranks = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
+
+    def ranks(share: Sequence[Sample]) -> list[int]:
+        found = engine.find_items(share, task.name, k=max(ks), exclude=exclude_seen and not listed)
+        hits = found.items == np.array([sample.target_item for sample in share], dtype=np.int64)[:, None]
+        return [int(rank) for rank in np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)]
+
     protocol = Protocol(
         part,
         len(samples),
         _candidate_set(samples),
-        excluded,
+        None if listed else exclude_seen,
         beams=engine.item_beams(max(ks)),
-        details={"candidate_seed": seed} if listed else {},
+        details={CANDIDATE_SEED: seed} if listed else {},
     )
-    return TaskResult(protocol, ranking_scores(ranks, ks))
+    return TaskResult(protocol, ranking_scores(_over_processes(samples, ranks), ks))
 
 
 def _evaluate_text(engine: GenerationEngine, task: Task, samples: Sequence[Sample], part: Part) -> TaskResult:
     metrics = load_metric("explanation").compute(
-        predictions=engine.write_text(samples, task.name),
+        predictions=_over_processes(samples, lambda share: engine.write_text(share, task.name)),
         references=[sample.target_text for sample in samples],
         features=[sample.target_feature or "" for sample in samples],
     )
     return TaskResult(Protocol(part, len(samples), beams=engine.settings.text_beams), metrics)
+
+
+def _over_processes(samples: Sequence[Sample], answer: Callable[[Sequence[Sample]], list[Answer]]) -> list[Answer]:
+    """Have each process answer its share of the samples; all of them get all answers, in the samples' order."""
+    state = PartialState()
+    shares = [range(len(samples))[rank :: state.num_processes] for rank in range(state.num_processes)]
+    own = answer([samples[position] for position in shares[state.process_index]])
+    gathered = gather_object(own)
+    answers = dict(zip((position for share in shares for position in share), gathered, strict=True))
+    return [answers[position] for position in range(len(samples))]

@@ -62,7 +62,7 @@ def ranking_scores(ranks: npt.ArrayLike, ks: Sequence[int] = DEFAULT_KS) -> dict
         >>> ranking_scores([1, 3, 0, 7], ks=[5])
         {'hr@5': 0.5, 'ndcg@5': 0.375}
     """
-    _check_ks(ks)
+    check_ks(ks)
     ranks = np.asarray(ranks)
     if ranks.ndim != 1 or ranks.size == 0:
         raise ValueError(f"ranks must be a list with one rank for each user and at least one user, not {ranks.shape}")
@@ -78,21 +78,20 @@ def ranking_scores(ranks: npt.ArrayLike, ks: Sequence[int] = DEFAULT_KS) -> dict
     return scores
 
 
-def _check_ks(ks: Sequence[int]) -> None:
+def check_ks(ks: Sequence[int]) -> None:
+    """Refuse cut-offs that are none.
+
+    Raises:
+        ValueError: there are none, or one is not a positive integer.
+
+    Example:
+        >>> check_ks([1, 10])
+    """
     if len(ks) == 0:
         raise ValueError("ks is empty; name at least one cut-off, such as ks=(10,)")
     for k in ks:
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"ks has {k!r}; a cut-off must be an integer of at least 1")
-
-
-def _rank(row: int, ranked: Sequence[str], right: str) -> int:
-    if len(set(ranked)) != len(ranked):
-        twice = next(item for position, item in enumerate(ranked) if item in ranked[:position])
-        raise ValueError(
-            f"predictions[{row}] names item {twice!r} twice; a rank is over distinct items, so drop the repetition"
-        )
-    return ranked.index(right) + 1 if right in ranked else 0
 
 
 class RankingMetric(evaluate.Metric):
@@ -124,7 +123,7 @@ class RankingMetric(evaluate.Metric):
 
     def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, float] | None:
         """Compute the metric over what was added and what is given here; `None` in processes other than the first."""
-        _check_ks(kwargs.get("ks", DEFAULT_KS))  # before rows are written, which an error would leave behind
+        check_ks(kwargs.get("ks", DEFAULT_KS))  # before rows are written, which an error would leave behind
         if predictions is None and references is None and self.writer is None:
             if self.num_process == 1:
                 raise ValueError("there are no rows; give predictions and references, or call add_batch before compute")
@@ -153,8 +152,8 @@ class RankingMetric(evaluate.Metric):
     ) -> dict[str, float]:
         if len(predictions) == 0:
             raise ValueError("there are no rows; the metric of no users is not defined")
-        rows = enumerate(zip(predictions, references, strict=True))
-        return ranking_scores([_rank(row, ranked, right) for row, (ranked, right) in rows], ks)
+        rows = zip(predictions, references, strict=True)
+        return ranking_scores([ranked.index(right) + 1 if right in ranked else 0 for ranked, right in rows], ks)
 
 
 def _check_row(row: int, ranked: Any, right: Any) -> None:
@@ -164,5 +163,10 @@ def _check_row(row: int, ranked: Any, right: Any) -> None:
     for item in ranked:
         if not isinstance(item, str):
             raise ValueError(f"predictions[{row}] has {item!r}; item IDs must be strings")
+    if len(set(ranked)) != len(ranked):
+        twice = next(item for position, item in enumerate(ranked) if item in ranked[:position])
+        raise ValueError(
+            f"predictions[{row}] names item {twice!r} twice; a rank is over distinct items, so drop the repetition"
+        )
     if not isinstance(right, str):
         raise ValueError(f"references[{row}] is {right!r}; item IDs must be strings")

@@ -19,6 +19,9 @@ FULL = "full"
 CANDIDATES_100 = "candidates-100"
 """Candidate set: the held-out item and 99 items drawn from a seed."""
 
+CANDIDATE_SEED = "candidate_seed"
+"""Detail of a protocol: the seed that the candidates are drawn from."""
+
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "sacrebleu", "rouge_score")
 
 
@@ -30,7 +33,8 @@ class Protocol:
         part: `"validation"` or `"test"`.
         num_users: how many users were evaluated.
         candidates: what was ranked, such as `"full"` or `"candidates-100"`; `None` for a task that ranks nothing.
-        history_excluded: whether the items of a user's history were left out of the ranking; `None` likewise.
+        history_excluded: whether the items of a user's history were left out of the ranking; `None` likewise, and for
+            lists of candidates that were ranked as they are.
         beams: width of the beam search; `None` where there was none.
         details: whatever else matters, such as the seed of the candidates; texts, numbers and truth values.
 
@@ -59,13 +63,16 @@ class Protocol:
             raise ValueError(f"details has {taken}, which are attributes of the protocol; set those")
 
     def comparable_to(self, other: Protocol) -> bool:
-        """Whether both ask the same question of the same users; how it is answered (beams, details) may differ."""
-        return (self.part, self.num_users, self.candidates, self.history_excluded) == (
-            other.part,
-            other.num_users,
-            other.candidates,
-            other.history_excluded,
-        )
+        """Whether both ask the same question of the same users; how it is answered may differ.
+
+        What is asked: the part, the number of users, the candidates and their seed, whether the history is excluded.
+        How it is answered: the beams and all other details.
+        """
+        return self._question() == other._question()
+
+    def _question(self) -> tuple[Any, ...]:
+        seed = self.details.get(CANDIDATE_SEED)
+        return self.part, self.num_users, self.candidates, seed, self.history_excluded
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary of what is set, for JSON."""
@@ -217,7 +224,11 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """What `to_json` wrote."""
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: it is not JSON, or a key is missing.
+        """
         return cls.from_dict(json.loads(text))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -226,8 +237,15 @@ class Report:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
-        """Read a report that `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        """Read a report that `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged; the message has its name, and the line where it is not JSON.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)} is not a report: {error}") from error
 
 
 def software_versions() -> dict[str, str]:

@@ -165,6 +165,8 @@ def test_bad_input() -> None:
     fitted = load_baseline("popularity").fit(training_part([[0, 1]]))
     with pytest.raises(ValueError, match=r"no baseline 'svd'; choose one of \['random'"):
         load_baseline("svd")
+    with pytest.raises(ValueError, match=r"baseline 'popularity' does not take the options \['seed'\]"):
+        load_baseline("popularity", seed=1)
     with pytest.raises(RuntimeError, match="PopularityBaseline is not fitted"):
         load_baseline("popularity").recommend(as_arrays([[0]]))
     with pytest.raises(ValueError, match="k is 0"):
@@ -177,10 +179,32 @@ def test_bad_input() -> None:
         fitted.recommend(as_arrays([[9]]))
     with pytest.raises(ValueError, match="candidates names item -1"):
         fitted.recommend(as_arrays([[0]]), candidates=as_arrays([[-1]]))
-    with pytest.raises(ValueError, match="seed is -1"):
-        load_baseline("random", seed=-1)
+    for seed in (-1, 1.5, True):
+        with pytest.raises(ValueError, match=f"seed is {seed}; it must be a whole number of at least 0"):
+            load_baseline("random", seed=seed)
     with pytest.raises(ValueError, match="no items"):
         load_baseline("popularity").fit(training_part([[]], item_ids=None, num_items=0))
+
+
+def test_a_baseline_that_could_not_learn_is_not_fitted() -> None:
+    class Failing(Baseline):
+        def _fit(self, train) -> None:
+            raise ZeroDivisionError
+
+        def scores(self, users, histories) -> np.ndarray:
+            return np.zeros((len(histories), NUM_ITEMS))
+
+    baseline = Failing()
+    with pytest.raises(ZeroDivisionError):
+        baseline.fit(training_part([[0]]))
+    with pytest.raises(RuntimeError, match="Failing is not fitted"):
+        baseline.recommend(as_arrays([[0]]))
+
+
+def test_equal_counts_go_by_the_hash_of_the_id() -> None:
+    """The hashes begin: 40 for "a", 84 for "b", 37 for "c"."""
+    train = training_part([[0, 1, 2]], item_ids=["a", "b", "c"])
+    assert load_baseline("popularity").fit(train).recommend(as_arrays([[]]), k=3)[0].tolist() == [2, 0, 1]
 
 
 @pytest.mark.parametrize(

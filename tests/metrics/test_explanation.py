@@ -101,6 +101,10 @@ def test_case_matters_to_bleu_unless_told() -> None:
     assert compute(["Good Screen"], ["good screen"])["rouge-1"] == pytest.approx(100.0)
 
 
+def test_rouge_does_not_stem() -> None:
+    assert compute(["it worked"], ["it works"])["rouge-1"] == pytest.approx(50.0)
+
+
 def test_empty_predictions_score_nothing() -> None:
     assert set(compute(["", ""], ["a b", "c"], features=["b", "c"]).values()) == {0.0}
 
@@ -111,6 +115,9 @@ def test_feature_matching_ratio() -> None:
     # "screen" is no whole word of "screens"; the last row has no feature and does not count.
     assert compute(predictions, ["r"] * 4, features=features)["fmr"] == pytest.approx(2 / 3)
     assert "fmr" not in compute(["a"], ["a"], features=[""])
+    # Nothing could ever match a feature that has no word in it.
+    assert compute(["a", "b"], ["r"] * 2, features=[" ", "b"])["fmr"] == 1.0
+    assert "fmr" not in compute(["a"], ["a"], features=["!"])
 
 
 def test_features_as_a_column() -> None:
@@ -150,3 +157,5 @@ def test_bad_input(columns: dict, message: str) -> None:
 def test_a_column_of_features_may_not_be_left_out() -> None:
     with pytest.raises(ValueError, match="features"):
         load_metric("explanation", config_name="features").compute(predictions=["a"], references=["a"])
+    with pytest.raises(ValueError, match="features is missing; the metric needs"):
+        load_metric("explanation", config_name="features").add(prediction="a", reference="a")

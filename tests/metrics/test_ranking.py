@@ -91,6 +91,11 @@ def test_the_cache_on_disk_is_left_clean(tmp_path: Path) -> None:
     metric = RankingMetric(cache_dir=str(tmp_path))
     assert metric.compute(predictions=[["a"]], references=["a"])["hr@1"] == 1.0
     assert not list(tmp_path.rglob("*.arrow"))
+    # What is refused has not been written yet, so nothing of it is left behind or counted later.
+    with pytest.raises(ValueError, match="names item 'a' twice"):
+        metric.compute(predictions=[["b"], ["a", "a"]], references=["b", "a"])
+    assert not list(tmp_path.rglob("*.arrow"))
+    assert metric.compute(predictions=[["b"]], references=["a"])["hr@1"] == 0.0
 
 
 @pytest.mark.parametrize(

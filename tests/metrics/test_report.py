@@ -105,9 +105,29 @@ def test_protocols_that_ask_another_question(changes: dict) -> None:
     assert not Protocol(**asked).comparable_to(Protocol(**{**asked, **changes}))
 
 
+def test_other_candidates_are_another_question() -> None:
+    """The same number of candidates, drawn from another seed, are other candidates."""
+    drawn, again, other = (
+        Protocol("test", 10, "candidates-100", False, beams=beams, details={"candidate_seed": seed})
+        for beams, seed in ((20, 0), (None, 0), (None, 1))
+    )
+    assert drawn.comparable_to(again)
+    assert not drawn.comparable_to(other)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [('{\n "part": ,', "line 2"), ("[]", "the report lacks"), ('{"part": "test"}', "lacks")]
+)
+def test_a_damaged_report_is_named(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"report\.json is not a report: .*{message}"):
+        Report.load(path)
+
+
 def test_a_protocol_in_words() -> None:
-    assert str(Protocol("test", 1000, "candidates-100", False, 1, {"candidates_seed": 3})) == (
-        "test, candidates-100, history included, greedy, candidates seed 3, 1,000 users"
+    assert str(Protocol("test", 1000, "candidates-100", False, 1, {"candidate_seed": 3})) == (
+        "test, candidates-100, history included, greedy, candidate seed 3, 1,000 users"
     )
     assert str(Protocol("test", 5)) == "test, 5 users"
 

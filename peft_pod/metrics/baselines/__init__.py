@@ -29,7 +29,7 @@ def load_baseline(name: str, **options: Any) -> Baseline:
         **options: arguments of the baseline's class, such as `seed` of `"random"`.
 
     Raises:
-        ValueError: there is no baseline of that name.
+        ValueError: there is no baseline of that name, or it does not take such options.
 
     Example:
         >>> type(load_baseline("popularity")).__name__
@@ -37,7 +37,10 @@ def load_baseline(name: str, **options: Any) -> Baseline:
     """
     if name not in _BASELINES:
         raise ValueError(f"there is no baseline {name!r}; choose one of {available_baselines()}")
-    return _BASELINES[name](**options)
+    try:
+        return _BASELINES[name](**options)
+    except TypeError as error:
+        raise ValueError(f"baseline {name!r} does not take the options {sorted(options)}: {error}") from error
 
 
 __all__ = [

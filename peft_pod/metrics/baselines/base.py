@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from peft_pod.corpus.split import IntArray, TrainingPart
+
 if TYPE_CHECKING:
     from typing import Self
 
-    from peft_pod.corpus.split import TrainingPart
-
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 _CELLS_AT_ONCE = 1_000_000
@@ -43,12 +42,16 @@ class Baseline(ABC):
     num_items: int | None = None
 
     def fit(self, train: TrainingPart) -> Self:
-        """Learn from the training part, and from nothing else; returns the baseline itself."""
+        """Learn from the training part, and from nothing else; returns the baseline itself.
+
+        Raises:
+            ValueError: the catalogue is empty.
+        """
         if train.num_items == 0:
             raise ValueError("the training part has no items; a baseline needs a catalogue to rank")
-        self.num_items = train.num_items
         self._tie_order = tie_order(train)
         self._fit(train)
+        self.num_items = train.num_items  # last: it says that the baseline is fitted
         return self
 
     @abstractmethod

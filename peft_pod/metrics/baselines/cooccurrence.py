@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from .base import Baseline, FloatArray, IntArray
+from peft_pod.corpus.split import IntArray, TrainingPart
+from peft_pod.indexing.cooccurrence import cooccurrence
 
-if TYPE_CHECKING:
-    from peft_pod.corpus.split import TrainingPart
+from .base import Baseline, FloatArray
 
 MAX_STEPS = 3
 """Two items of a training sequence count as neighbours up to this many steps apart."""
@@ -48,7 +47,7 @@ class CooccurrenceBaseline(Baseline):
     """
 
     def _fit(self, train: TrainingPart) -> None:
-        self._matrix = _cooccurrence(train.sequences, train.num_items)
+        self._matrix = (_WHOLE * cooccurrence(train.sequences, train.num_items, MAX_STEPS)).rint()
         self._divisor = _WHOLE * (np.sqrt(train.item_counts) + 1.0)
 
     def scores(self, users: IntArray, histories: Sequence[IntArray]) -> FloatArray:
@@ -62,16 +61,3 @@ class CooccurrenceBaseline(Baseline):
         )
         scores: FloatArray = (weights @ self._matrix).toarray()
         return scores / self._divisor
-
-
-def _cooccurrence(sequences: Sequence[IntArray], num_items: int) -> sparse.csr_matrix:
-    """`C` in sixths: symmetric, `(num_items, num_items)`."""
-    flat = np.concatenate(sequences) if len(sequences) else np.empty(0, np.int64)
-    owner = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
-    matrix = sparse.csr_matrix((num_items, num_items), dtype=np.float64)
-    for distance in range(1, MAX_STEPS + 1):
-        together = owner[:-distance] == owner[distance:]
-        earlier, later = flat[:-distance][together], flat[distance:][together]
-        counts = np.full(len(earlier), _WHOLE / distance)
-        matrix = matrix + sparse.csr_matrix((counts, (earlier, later)), shape=matrix.shape)
-    return (matrix + matrix.T).tocsr()

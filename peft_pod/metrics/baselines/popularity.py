@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import Baseline, FloatArray, IntArray
+from peft_pod.corpus.split import IntArray, TrainingPart
 
-if TYPE_CHECKING:
-    from peft_pod.corpus.split import TrainingPart
+from .base import Baseline, FloatArray
 
 
 class PopularityBaseline(Baseline):

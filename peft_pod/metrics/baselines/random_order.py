@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import Baseline, FloatArray, IntArray
+from peft_pod.corpus.split import IntArray, TrainingPart
 
-if TYPE_CHECKING:
-    from peft_pod.corpus.split import TrainingPart
+from .base import Baseline, FloatArray
 
 
 class RandomBaseline(Baseline):
@@ -22,6 +20,9 @@ class RandomBaseline(Baseline):
     Args:
         seed: start of the random numbers, at least 0.
 
+    Raises:
+        ValueError: `seed` is not a whole number of at least 0.
+
     Example:
         >>> from types import SimpleNamespace
         >>> train = SimpleNamespace(item_ids=["a", "b", "c"], num_items=3, item_counts=np.array([0, 1, 1]))
@@ -31,8 +32,8 @@ class RandomBaseline(Baseline):
     """
 
     def __init__(self, seed: int = 0) -> None:
-        if seed < 0:
-            raise ValueError(f"seed is {seed}; it must be at least 0")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed is {seed!r}; it must be a whole number of at least 0")
         self.seed = seed
 
     def _fit(self, train: TrainingPart) -> None:

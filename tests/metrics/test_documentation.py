@@ -1,0 +1,47 @@
+"""The code in `docs/evaluation.md` runs as it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8"), re.DOTALL)
+NEEDS_DATA = "PEFT_POD_DATA"
+STANDS_ALONE = "__main__"
+
+CHECKS = """
+assert result.metrics == evaluate_baseline(load_baseline("co-occurrence").fit(split.train), split).metrics
+assert str(result.protocol) == "test, full catalogue, history excluded, 100 users"
+assert baselines["topn"]["popularity"].protocol.candidates == "candidates-100"
+assert Report.load("report.json") == report
+metric = ReciprocalRankMetric(keep_in_memory=True)
+assert metric.compute(predictions=[["a", "b"], ["c"]], references=["b", "c"]) == {"mrr": 0.75}
+"""
+
+
+def run(script: str, folder: Path) -> str:
+    path = folder / "script.py"
+    path.write_text(script, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    finished = subprocess.run(
+        [sys.executable, path.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_the_blocks_run_one_after_the_other(tmp_path: Path) -> None:
+    """All but the one that needs the data of the paper; `test_scores_on_the_corpora_of_the_paper` has its numbers."""
+    blocks = [block for block in BLOCKS if NEEDS_DATA not in block and STANDS_ALONE not in block]
+    assert len(blocks) == len(BLOCKS) - 2
+    printed = run("\n".join([*blocks, CHECKS]), tmp_path)
+    assert "sequential: test, full catalogue, history excluded, 20 beams, 50 users" in printed
+
+
+def test_the_script_for_several_processes(tmp_path: Path) -> None:
+    (block,) = (block for block in BLOCKS if STANDS_ALONE in block)
+    assert run(block, tmp_path) == "fmr is 0.67\n"
