@@ -14,8 +14,7 @@ from peft_pod.indexing import load_indexing
 from peft_pod.metrics import Report, evaluate_baselines, evaluate_model, format_table
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import load_task
-from peft_pod.training import PODTrainer, PODTrainingArguments
-from peft_pod.training.setup import build_model, build_tokenizer
+from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer
 
 
 def main() -> None:

@@ -6,13 +6,15 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from transformers import HfArgumentParser
 
 from peft_pod.indexing import available_indexings
 from peft_pod.tasks import available_tasks
+from peft_pod.tasks.sequential import Segments
+from peft_pod.training import is_scratch
 
 
 @dataclass
@@ -30,6 +32,14 @@ class CorpusArguments:
         metadata={"help": f"Tasks to train, of {', '.join(available_tasks())}; by default all the corpus has."},
     )
     history_length: int = field(default=20, metadata={"help": "The most items of a history in the input."})
+    segments: str = field(
+        default="random",
+        metadata={
+            "help": "What the sequential task trains on: one random segment a user and epoch (the paper), or all "
+            "prefixes of every history.",
+            "choices": list(get_args(Segments)),
+        },
+    )
     num_negatives: int = field(default=99, metadata={"help": "Wrong candidates of the top-N task."})
     bare_probability: float | None = field(
         default=None, metadata={"help": "How often training uses the bare template; by default as any other."}
@@ -55,6 +65,15 @@ class ModelArguments:
             "choices": ["whole", "pieces"],
         },
     )
+    id_start: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where the embeddings of IDs start: collaborative (vectors of who took what in training; IDs must "
+            "be one token each) or random. By default collaborative for a base from scratch with IDs of one token, "
+            "else random.",
+            "choices": ["collaborative", "random"],
+        },
+    )
     dropout: float = field(default=0.1, metadata={"help": "Of a base from scratch."})
     num_virtual_tokens: int = field(default=10, metadata={"help": "Prompts per task."})
     whole_word_embedding: bool = field(default=True, metadata={"help": "Whether IDs get whole-word embeddings."})
@@ -62,6 +81,13 @@ class ModelArguments:
     lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, instead of training all of the base."})
     item_beams: int = field(default=20, metadata={"help": "Beams of the search for items."})
     text_beams: int = field(default=7, metadata={"help": "Beams for sentences."})
+
+    @property
+    def starts_collaborative(self) -> bool:
+        """Whether the embeddings of IDs start from collaborative vectors."""
+        if self.id_start is None:
+            return is_scratch(self.base_model) and self.id_tokens == "whole"
+        return self.id_start == "collaborative"
 
 
 def parse_arguments(kinds: Sequence[type[Any]], arguments: Sequence[str], program: str) -> tuple[Any, ...]:

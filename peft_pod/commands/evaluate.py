@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from accelerate import PartialState
+
 from peft_pod.corpus import Corpus, LeaveOneOut, Part
 from peft_pod.generation import Recommender
 from peft_pod.metrics import Report, evaluate_baselines, evaluate_model, format_table, software_versions
@@ -61,6 +63,8 @@ def evaluate_and_report(
 ) -> Report:
     """Evaluate model and baselines, print the report, and write it and its picture into the run's folder.
 
+    In several processes all of them must call it; the first one prints and writes.
+
     Args:
         folder: of the run.
         recommender: the trained model.
@@ -85,7 +89,8 @@ def evaluate_and_report(
         versions=software_versions(),
         seed=seed,
     )
-    report.save(folder.report)
-    plot_ranking(report.to_dict(), folder.ranking_plot)
-    print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else format_table(report))
+    if PartialState().is_main_process:
+        report.save(folder.report(part))
+        plot_ranking(report.to_dict(), folder.ranking_plot(part))
+        print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else format_table(report))
     return report

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from peft_pod.corpus import Part
+
+RESUMED_SECTIONS = ("corpus", "model")
+FREE_ARGUMENTS = frozenset({"overwrite", "evaluation_limit", "item_beams", "text_beams"})
+"""What may differ when a run is resumed, because training does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,9 @@ class RunFolder:
         """The arguments of the run."""
         return self.path / "arguments.json"
 
-    @property
-    def report(self) -> Path:
-        """Metrics of model and baselines."""
-        return self.path / "report.json"
+    def report(self, part: Part = "test") -> Path:
+        """Metrics of model and baselines on a part."""
+        return self.path / f"report{_ending(part)}.json"
 
     @property
     def log(self) -> Path:
@@ -51,30 +59,51 @@ class RunFolder:
         """Losses by step, as a picture."""
         return self.path / "losses.png"
 
-    @property
-    def ranking_plot(self) -> Path:
-        """HR@k of model and baselines, as a picture."""
-        return self.path / "ranking.png"
+    def ranking_plot(self, part: Part = "test") -> Path:
+        """HR@k of model and baselines on a part, as a picture."""
+        return self.path / f"ranking{_ending(part)}.png"
 
-    @classmethod
-    def new(cls, path: str, *, overwrite: bool, resume: bool) -> RunFolder:
-        """The folder of a run that is to be trained.
+    def check_new(self, *, overwrite: bool) -> None:
+        """Check that a new run may go into the folder.
 
         Raises:
-            FileExistsError: it holds a run already, and neither `overwrite` nor `resume` is set.
+            FileExistsError: it holds a run already and `overwrite` is not set, or it holds something else.
         """
-        folder = cls(Path(path))
-        if resume or not folder.path.exists() or not any(folder.path.iterdir()):
-            return folder
-        if not folder.arguments.is_file():
-            raise FileExistsError(f"--output-dir {path} is not empty and holds no run; choose another folder")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return
+        if not self.arguments.is_file():
+            raise FileExistsError(f"--output-dir {self.path} is not empty and holds no run; choose another folder")
         if not overwrite:
             raise FileExistsError(
-                f"--output-dir {path} already holds a run: choose another folder, replace it with --overwrite, or go "
-                "on with --resume_from_checkpoint"
+                f"--output-dir {self.path} already holds a run: choose another folder, replace it with --overwrite, "
+                "or go on with --resume_from_checkpoint true"
             )
-        shutil.rmtree(folder.path)
-        return folder
+
+    def check_same(self, values: Mapping[str, Any]) -> None:
+        """Check that a run which is to be resumed was begun with the same corpus and model.
+
+        Args:
+            values: the arguments by section, as they are kept in `arguments.json`.
+
+        Raises:
+            FileNotFoundError: the folder holds no run.
+            ValueError: an argument of the corpus or the model differs; the message names it and both values.
+        """
+        if not self.arguments.is_file():
+            raise FileNotFoundError(f"--output-dir {self.path} holds no run that could be resumed")
+        begun = json.loads(self.arguments.read_text(encoding="utf-8"))
+        for section in RESUMED_SECTIONS:
+            for name, value in values[section].items():
+                if name not in FREE_ARGUMENTS and begun[section].get(name) != value:
+                    raise ValueError(
+                        f"--{name} is {value!r}, but the run in {self.path} was begun with "
+                        f"{begun[section].get(name)!r}: resume with the same, or start a new run"
+                    )
+
+    def clear(self) -> None:
+        """Remove what is in the folder."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
 
     @classmethod
     def existing(cls, path: str) -> RunFolder:
@@ -92,3 +121,7 @@ class RunFolder:
         if not folder.model.is_dir():
             raise FileNotFoundError(f"--run {path} has no model yet: training did not end; go on with `peft-pod train`")
         return folder
+
+
+def _ending(part: Part) -> str:
+    return "" if part == "test" else f"-{part}"

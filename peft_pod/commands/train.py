@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from accelerate import PartialState
 from transformers import set_seed
@@ -18,9 +18,9 @@ from peft_pod.generation import GenerationSettings, Recommender
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import SequentialTask, Task, TopNTask, load_task, supported_tasks
-from peft_pod.training import PODTrainer, PODTrainingArguments
+from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer
 from peft_pod.training.plots import plot_losses
-from peft_pod.training.setup import IdTokens, build_model, build_tokenizer
+from peft_pod.training.setup import IdTokens
 
 from .arguments import CorpusArguments, ModelArguments, parse_arguments, parse_options
 from .evaluate import evaluate_and_report
@@ -52,18 +52,18 @@ def train(
             "--lora_r asks for LoRA: add --no_train_base, since LoRA and full fine-tuning exclude each other"
         )
     state = PartialState()
+    folder = RunFolder(Path(str(training_arguments.output_dir)))
     resume = training_arguments.resume_from_checkpoint
-    with state.main_process_first():
-        folder = RunFolder(Path(str(training_arguments.output_dir)))
-        if state.is_main_process:
-            folder = RunFolder.new(str(folder.path), overwrite=corpus_arguments.overwrite, resume=bool(resume))
-        corpus = _load_corpus(corpus_arguments)
-        if state.is_main_process:
-            _save_inputs(folder, corpus, corpus_arguments, model_arguments, training_arguments)
+    values = _recorded(corpus_arguments, model_arguments, training_arguments)
+    if resume:
+        folder.check_same(values)
+    else:
+        folder.check_new(overwrite=corpus_arguments.overwrite)
     training_arguments.output_dir = str(folder.checkpoints)
     seed = training_arguments.seed
     set_seed(seed)
 
+    corpus = _load_corpus(corpus_arguments)
     split = corpus.split()
     tasks = _load_tasks(corpus_arguments, supported_tasks(split.train), corpus.name)
     indexing = load_indexing(corpus_arguments.indexing).fit(split.train, seed=seed)
@@ -79,6 +79,7 @@ def train(
     model = build_model(
         model_arguments.base_model,
         processor,
+        train=split.train if model_arguments.starts_collaborative else None,
         seed=seed,
         dropout=model_arguments.dropout,
         num_virtual_tokens=model_arguments.num_virtual_tokens,
@@ -86,6 +87,13 @@ def train(
         train_base=model_arguments.train_base,
         r=model_arguments.lora_r,
     )
+    # Only now, when all arguments have proved usable, is anything written, or an older run replaced.
+    if state.is_main_process:
+        if not resume:
+            folder.clear()
+        corpus.save_to_disk(folder.corpus)
+        write_text(folder.arguments, json.dumps(values, indent=2, default=str))
+    state.wait_for_everyone()
     trainer = PODTrainer(
         model,
         training_arguments,
@@ -97,14 +105,14 @@ def train(
     )
     trainer.train(resume_from_checkpoint=_checkpoint(resume))
     settings = GenerationSettings(item_beams=model_arguments.item_beams, text_beams=model_arguments.text_beams)
+    recommender = Recommender(
+        model.eval(), processor, Catalogue.from_split(split), settings, show_progress=state.is_main_process
+    )
     if state.is_main_process:
-        recommender = Recommender(model.eval(), processor, Catalogue.from_split(split), settings, show_progress=True)
         recommender.save_pretrained(folder.model)
         write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
         plot_losses(trainer.state.log_history, folder.loss_plot)
-        evaluate_and_report(
-            folder, recommender, corpus, split, seed=seed, limit=corpus_arguments.evaluation_limit, as_json=False
-        )
+    evaluate_and_report(folder, recommender, corpus, split, seed=seed, limit=corpus_arguments.evaluation_limit)
     state.wait_for_everyone()
     return folder
 
@@ -115,8 +123,8 @@ def _load_corpus(arguments: CorpusArguments) -> Corpus:
 
 
 def _load_tasks(arguments: CorpusArguments, supported: list[str], corpus: str) -> list[Task]:
-    options = {
-        SequentialTask.name: {"history_length": arguments.history_length},
+    options: dict[str, dict[str, Any]] = {
+        SequentialTask.name: {"history_length": arguments.history_length, "segments": arguments.segments},
         TopNTask.name: {"num_negatives": arguments.num_negatives},
     }
     tasks = []
@@ -128,20 +136,17 @@ def _load_tasks(arguments: CorpusArguments, supported: list[str], corpus: str) -
     return tasks
 
 
-def _save_inputs(
-    folder: RunFolder,
-    corpus: Corpus,
-    corpus_arguments: CorpusArguments,
-    model_arguments: ModelArguments,
-    training_arguments: PODTrainingArguments,
-) -> None:
-    corpus.save_to_disk(folder.corpus)
+def _recorded(
+    corpus_arguments: CorpusArguments, model_arguments: ModelArguments, training_arguments: PODTrainingArguments
+) -> dict[str, Any]:
+    """The arguments as they are kept in the run's folder."""
     values = {
         "corpus": asdict(corpus_arguments),
         "model": asdict(model_arguments),
         "training": training_arguments.to_dict(),
     }
-    write_text(folder.arguments, json.dumps(values, indent=2, default=str))
+    recorded: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return recorded
 
 
 def _checkpoint(resume: str | None) -> str | bool | None:

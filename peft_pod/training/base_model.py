@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase, T5Config, set_seed
 
 SCRATCH = "scratch:"
@@ -62,7 +63,12 @@ def load_base_model(
         if size not in SCRATCH_SIZES:
             raise ValueError(f"unknown size {size!r} in base model {name!r}; sizes are {list(SCRATCH_SIZES)}")
         set_seed(seed)
-        return AutoModelForSeq2SeqLM.from_config(_scratch_config(SCRATCH_SIZES[size], tokenizer, dropout))
+        base = AutoModelForSeq2SeqLM.from_config(_scratch_config(SCRATCH_SIZES[size], tokenizer, dropout))
+        with torch.no_grad():
+            # T5 starts its embeddings with a deviation of 1 and scales the decoder's output down instead. Without that
+            # scale, this is the deviation at which the first predictions are near uniform.
+            base.get_input_embeddings().weight.mul_(base.config.d_model**-0.5)
+        return base
     config = AutoConfig.from_pretrained(name)
     if not config.is_encoder_decoder:
         raise ValueError(
@@ -82,6 +88,8 @@ def _scratch_config(size: ScratchSize, tokenizer: PreTrainedTokenizerBase, dropo
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
+        # As in T5 1.1. Said by this name and not by `tie_word_embeddings=False`, which `config.json` does not keep.
+        scale_decoder_outputs=False,
         # The largest distance that relative positions tell apart; a candidate list of 100 IDs is longer than T5's 128.
         relative_attention_max_distance=512,
     )

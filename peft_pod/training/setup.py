@@ -9,12 +9,13 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from peft_pod.corpus import TrainingPart
-from peft_pod.indexing import Indexing
+from peft_pod.indexing import Indexing, collaborative_vectors
 from peft_pod.processing import PODProcessor, train_tokenizer
 from peft_pod.tasks import Field, Task
 from peft_pod.tuner import PODConfig
 
 from .base_model import is_scratch, load_base_model
+from .id_start import start_ids
 
 IdTokens = Literal["whole", "pieces"]
 
@@ -61,7 +62,13 @@ def build_tokenizer(
 
 
 def build_model(
-    base_model: str, processor: PODProcessor, *, seed: int = 0, dropout: float = 0.1, **pod: Any
+    base_model: str,
+    processor: PODProcessor,
+    *,
+    train: TrainingPart | None = None,
+    seed: int = 0,
+    dropout: float = 0.1,
+    **pod: Any,
 ) -> PeftModel:
     """Load or make the base and put a POD adapter for the processor's tasks on it.
 
@@ -70,11 +77,15 @@ def build_model(
     Args:
         base_model: see `load_base_model`.
         processor: its tokenizer and tasks are the model's.
+        train: where given, the embeddings of IDs start from `collaborative_vectors` of this training part, which
+            needs IDs of one token each; at random where it is left out.
         seed: of the random weights.
         dropout: of a base from scratch.
         **pod: further arguments of `PODConfig`.
     """
     base = load_base_model(base_model, processor.tokenizer, seed=seed, dropout=dropout)
+    if train is not None:
+        start_ids(base, processor, collaborative_vectors(train, base.get_input_embeddings().embedding_dim))
     config = PODConfig(tasks=processor.task_names, init_seed=seed, **pod)
     limit = longest_input(base)
     if limit is not None and processor.max_input_length is None:

@@ -9,7 +9,7 @@ from peft_pod.generation import GenerationSettings, Recommendation, Recommender
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import load_task
-from peft_pod.training.setup import build_model, build_tokenizer
+from peft_pod.training import build_model, build_tokenizer
 
 from ..corpora import hand_made_corpus
 

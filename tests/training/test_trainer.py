@@ -10,8 +10,8 @@ from transformers import Seq2SeqTrainer, TrainerCallback
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import EvaluationSamples, PODCollator, PODProcessor, TrainingSamples
 from peft_pod.tasks import load_task
-from peft_pod.training import PODTrainer, PODTrainingArguments, load_base_model
-from peft_pod.training.setup import build_model, build_tokenizer, longest_input
+from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer, load_base_model
+from peft_pod.training.setup import longest_input
 
 from ..corpora import hand_made_corpus
 from ..tuner.models import make_base

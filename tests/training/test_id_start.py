@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM
+
+from peft_pod.corpus import load_corpus
+from peft_pod.indexing import collaborative_vectors, load_indexing
+from peft_pod.processing import PODProcessor
+from peft_pod.tasks import load_task
+from peft_pod.training import build_model, build_tokenizer, load_base_model, start_ids
+
+
+@pytest.fixture(scope="module")
+def train():
+    return load_corpus("embedded", num_users=40, num_items=60).split().train
+
+
+def make_processor(train, id_tokens="whole"):
+    indexing, tasks = load_indexing("random").fit(train), [load_task("sequential")]
+    return PODProcessor(
+        build_tokenizer("scratch:tiny", train, indexing, tasks, vocabulary_size=300, id_tokens=id_tokens),
+        indexing,
+        tasks,
+    )
+
+
+def test_ids_start_from_the_vectors_and_other_tokens_as_they_were(train):
+    processor = make_processor(train)
+    before = load_base_model("scratch:tiny", processor.tokenizer).get_input_embeddings().weight.detach()
+    model = build_model("scratch:tiny", processor, train=train)
+    after = model.get_base_model().get_input_embeddings().weight.detach()
+    vectors = collaborative_vectors(train, 64)
+
+    tokens = processor.tokenizer.convert_tokens_to_ids([f"▁{word}" for word in processor.indexing.item_words])
+    known = np.flatnonzero(vectors.items.any(axis=1))
+    scale = before[tokens].square().mean().sqrt()
+    torch.testing.assert_close(
+        after[tokens][known], scale * torch.from_numpy(vectors.items[known]).float(), rtol=1e-4, atol=1e-6
+    )
+    unknown = np.setdiff1d(np.arange(60), known)
+    torch.testing.assert_close(after[tokens][unknown], before[tokens][unknown])
+
+    users = processor.tokenizer.convert_tokens_to_ids([f"▁{word}" for word in processor.indexing.user_words])
+    torch.testing.assert_close(after[users], scale * torch.from_numpy(vectors.users).float(), rtol=1e-4, atol=1e-6)
+    others = torch.ones(len(after), dtype=torch.bool)
+    others[tokens], others[users] = False, False
+    assert others.sum() > 100
+    torch.testing.assert_close(after[others], before[others])
+
+
+def test_without_a_training_part_the_start_is_random(train):
+    processor = make_processor(train)
+    base = load_base_model("scratch:tiny", processor.tokenizer, seed=3)
+    model = build_model("scratch:tiny", processor, seed=3)
+    torch.testing.assert_close(model.get_base_model().get_input_embeddings().weight, base.get_input_embeddings().weight)
+
+
+def test_ids_of_several_tokens_are_refused(train):
+    with pytest.raises(ValueError, match=r"the ID 'item_\d+' is written with 2 tokens, and vectors can only start"):
+        build_model("scratch:tiny", make_processor(train, "pieces"), train=train)
+
+
+def test_vectors_that_do_not_fit_are_refused(train):
+    processor = make_processor(train)
+    base = load_base_model("scratch:tiny", processor.tokenizer)
+    with pytest.raises(ValueError, match=r"items have shape \(60, 5\), but there are 60 items.* 64 numbers"):
+        start_ids(base, processor, collaborative_vectors(train, 5))
+    vectors = collaborative_vectors(train, 64)
+    with pytest.raises(ValueError, match=r"users have shape \(3, 64\), but there are 40 users"):
+        start_ids(base, processor, replace(vectors, users=vectors.users[:3]))
+
+
+def test_a_base_from_scratch_comes_back_from_its_config(train, tmp_path):
+    """T5 1.1's unscaled output must survive config.json: with it scaled, a loaded model would answer differently."""
+    processor = make_processor(train)
+    base = load_base_model("scratch:tiny", processor.tokenizer).eval()
+    base.save_pretrained(tmp_path)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    assert loaded.config.scale_decoder_outputs is False
+    tokens = torch.tensor([[5, 6, 7]])
+    torch.testing.assert_close(
+        loaded(input_ids=tokens, labels=tokens).logits, base(input_ids=tokens, labels=tokens).logits
+    )
+
+
+def test_first_predictions_are_near_uniform(train):
+    """The start of the embeddings is chosen so that the first loss is about that of guessing."""
+    processor = make_processor(train)
+    base = load_base_model("scratch:mini", processor.tokenizer).eval()
+    tokens = torch.randint(3, len(processor.tokenizer), (16, 12), generator=torch.Generator().manual_seed(0))
+    loss = base(input_ids=tokens, labels=tokens).loss.item()
+    assert loss == pytest.approx(np.log(len(processor.tokenizer)), abs=1.0)
