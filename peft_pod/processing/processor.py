@@ -97,10 +97,6 @@ class PODProcessor:
         """The tokens that name each item as an answer, by position, without the end-of-sequence token."""
         return [self._words.encode(word, first=True) for word in self.indexing.item_words]
 
-    def user_tokens(self) -> list[tuple[int, ...]]:
-        """The tokens that name each user in an input, by position."""
-        return [self._words.encode(word) for word in self.indexing.user_words]
-
     def __call__(self, sample: Sample, task: str) -> dict[str, Any]:
         """Encode one sample.
 

@@ -10,11 +10,18 @@ from torch.utils.data import Sampler
 
 
 class SampleKey(NamedTuple):
-    """Names one training sample: what is drawn for it follows from these three numbers and the seed."""
+    """Names one training sample: what is drawn for it follows from these three numbers and the seed.
+
+    Attributes:
+        task: the task ID.
+        index: which sample of the task.
+        round: how often the task's samples were gone through before. A small task is gone through many times while a
+            large one is once, and each time other segments, templates and candidates must be drawn.
+    """
 
     task: int
     index: int  # type: ignore[assignment]  # tuples have a method of that name, which nobody asks a key for
-    epoch: int
+    round: int
 
 
 class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
@@ -73,16 +80,20 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self.epoch
         step = self.batch_size * self.num_processes
-        orders = [self._order(task, self.cycles * step, epoch) for task in range(len(self.sizes))]
+        keys = [self._keys(task, self.cycles * step, epoch) for task in range(len(self.sizes))]
         for cycle in range(self.cycles):
-            for task, order in enumerate(orders):
+            for keys_of_task in keys:
                 for rank in range(self.num_processes):
                     start = cycle * step + rank * self.batch_size
-                    indices = order[start : start + self.batch_size]
-                    yield [SampleKey(task, int(index), epoch) for index in indices]
+                    yield keys_of_task[start : start + self.batch_size]
 
-    def _order(self, task: int, length: int, epoch: int) -> np.ndarray:
+    def _keys(self, task: int, length: int, epoch: int) -> list[SampleKey]:
         rng = np.random.default_rng((self.seed, epoch, task))
         size = self.sizes[task]
-        rounds = [rng.permutation(size) for _ in range(-(-length // size))]
-        return np.concatenate(rounds)[:length]
+        rounds = -(-length // size)
+        keys = [
+            SampleKey(task, index, epoch * rounds + number)
+            for number in range(rounds)
+            for index in rng.permutation(size).tolist()
+        ]
+        return keys[:length]

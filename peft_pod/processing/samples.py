@@ -1,4 +1,4 @@
-"""Samples as torch datasets: drawn anew every epoch for training, fixed for evaluation."""
+"""Samples as torch datasets: drawn anew every time for training, fixed for evaluation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TrainingSamples(Dataset[dict[str, Any]]):
 
     def sample(self, key: SampleKey) -> Sample:
         """Draw the sample of a key."""
-        rng = np.random.default_rng((self.seed, key.epoch, key.task, key.index))
+        rng = np.random.default_rng((self.seed, key.round, key.task, key.index))
         return self.processor.tasks[key.task].training_sample(self.train, key.index, rng)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:

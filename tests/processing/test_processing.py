@@ -90,7 +90,7 @@ def test_encoding_equals_tokenising_the_text(split, kind):
 def test_whole_word_ids_number_the_ids(split, kind):
     """Decoding the tokens of each whole-word ID gives back exactly the n-th ID of the text."""
     processor = make_processor(split, kind)
-    rng_keys = [SampleKey(task, 0, epoch) for task in range(3) for epoch in range(20)]
+    rng_keys = [SampleKey(task, 0, number) for task in range(3) for number in range(20)]
     samples = TrainingSamples(split.train, processor)
     for key in rng_keys:
         sample = samples.sample(key)
@@ -180,9 +180,9 @@ def test_processor_saves_and_loads(split, tmp_path):
 def test_training_samples_follow_from_their_key_alone(split):
     samples = TrainingSamples(split.train, make_processor(split), seed=5)
     again = TrainingSamples(split.train, make_processor(split), seed=5)
-    keys = [SampleKey(task, 0, epoch) for task in range(3) for epoch in range(10)]
+    keys = [SampleKey(task, 0, number) for task in range(3) for number in range(10)]
     assert [samples[key] for key in keys] == [again[key] for key in reversed(keys)][::-1]
-    assert len({str(samples[SampleKey(0, 0, epoch)]) for epoch in range(30)}) > 5
+    assert len({str(samples[SampleKey(0, 0, number)]) for number in range(30)}) > 5
 
 
 def test_a_task_without_samples_is_an_error(split):
@@ -229,7 +229,6 @@ def test_batches_alternate_and_cover_everything(sizes, batch_size, processes, ep
     batches = list(sampler)
     assert len(batches) == len(sampler)
     assert all(len(batch) == batch_size and len({key.task for key in batch}) == 1 for batch in batches)
-    assert {key.epoch for batch in batches for key in batch} == {epoch}
     # Dealt out in turn, every rank has the same task at a step, and the tasks take turns.
     steps = [batches[start : start + processes] for start in range(0, len(batches), processes)]
     for number, step in enumerate(steps):
@@ -239,6 +238,26 @@ def test_batches_alternate_and_cover_everything(sizes, batch_size, processes, ep
         seen = Counter(key.index for batch in batches for key in batch if key.task == task)
         assert set(seen) == set(range(size))
         assert max(seen.values()) - min(seen.values()) <= 1
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 3))
+def test_nothing_is_drawn_twice(sizes, batch_size, processes):
+    """A task of ten samples beside one of a thousand would otherwise train on the same ten questions all epoch long."""
+    sampler = TaskAlternatingBatchSampler(sizes, batch_size, seed=1, num_processes=processes)
+    keys = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        keys += [key for batch in sampler for key in batch]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_small_task_gets_new_questions_each_time_it_starts_over(split):
+    samples = TrainingSamples(split.train, make_processor(split))
+    sampler = TaskAlternatingBatchSampler([40, samples.sizes[1]], 4)
+    keys = [key for batch in sampler for key in batch if key.task == 1 and key.index == 0]
+    assert len(keys) > 10
+    assert len({str(samples[key]["input_ids"]) for key in keys}) > 5
 
 
 def test_ranks_together_see_the_batches_of_one_process():
