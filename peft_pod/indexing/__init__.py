@@ -8,5 +8,4 @@ from .registry import indexing_from_dict as indexing_from_dict
 from .registry import load_indexing as load_indexing
 from .registry import register_indexing as register_indexing
 from .sequential import SequentialIndexing as SequentialIndexing
-from .vectors import IdVectors as IdVectors
 from .vectors import collaborative_vectors as collaborative_vectors

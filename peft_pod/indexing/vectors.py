@@ -1,16 +1,13 @@
-"""Vectors of items and users by who took what, from which the embeddings of their IDs can start."""
+"""Vectors of items by who took what, from which the embeddings of their IDs can start."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
-from peft_pod.corpus.split import IntArray, TrainingPart
+from peft_pod.corpus.split import TrainingPart
 
 from .cooccurrence import cooccurrence
 
@@ -25,21 +22,8 @@ _DENSE_SIZE = 1000
 matrices, restarts at random where there are few distinct eigenvalues."""
 
 
-@dataclass(frozen=True)
-class IdVectors:
-    """One vector for each item and user; the mean square over all items with a vector is 1.
-
-    Attributes:
-        items: by position, shape `(num_items, dimension)`; zeros where nothing is known of an item.
-        users: likewise, shape `(num_users, dimension)`.
-    """
-
-    items: FloatArray
-    users: FloatArray
-
-
-def collaborative_vectors(train: TrainingPart, dimension: int, *, window: int = WINDOW) -> IdVectors:
-    """Vectors of items that stand near each other in training histories are close; a user is the mean of their items.
+def collaborative_vectors(train: TrainingPart, dimension: int, *, window: int = WINDOW) -> FloatArray:
+    """Vectors of items; those of items that stand near each other in training histories are close.
 
     The inner products of the items' vectors come as near as so many dimensions allow to the positive pointwise mutual
     information `max(0, log(C[i, j] ΣC / (ΣC[i] ΣC[j])))` of the co-occurrence counts C (Levy & Goldberg, "Neural word
@@ -53,20 +37,22 @@ def collaborative_vectors(train: TrainingPart, dimension: int, *, window: int = 
         dimension: length of the vectors. Where the counts have fewer dimensions, the rest is zero.
         window: the largest distance between neighbours, in steps.
 
+    Returns:
+        A vector for each item by position, shape `(num_items, dimension)`: zeros where nothing is known of an item. The
+        mean square of the numbers of the others is 1.
+
     Raises:
         ValueError: `dimension` or `window` is below 1.
 
     Example:
         >>> from peft_pod.corpus import load_corpus
         >>> train = load_corpus("embedded", num_users=50).split().train
-        >>> vectors = collaborative_vectors(train, 16)
-        >>> vectors.items.shape, vectors.users.shape
-        ((300, 16), (50, 16))
+        >>> collaborative_vectors(train, 16).shape
+        (300, 16)
     """
     if dimension < 1:
         raise ValueError(f"dimension must be at least 1, got {dimension}")
-    items = _normalised(_factorised(_ppmi(cooccurrence(train.sequences, train.num_items, window)), dimension))
-    return IdVectors(items, _means(items, train.sequences))
+    return _normalised(_factorised(_ppmi(cooccurrence(train.sequences, train.num_items, window)), dimension))
 
 
 def _ppmi(counts: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -100,8 +86,3 @@ def _factorised(matrix: sparse.csr_matrix, dimension: int) -> FloatArray:
 def _normalised(vectors: FloatArray) -> FloatArray:
     known = vectors.any(axis=1)
     return vectors / np.sqrt((vectors[known] ** 2).mean()) if known.any() else vectors
-
-
-def _means(items: FloatArray, sequences: Sequence[IntArray]) -> FloatArray:
-    means = [items[taken].mean(axis=0) if len(taken) else np.zeros(items.shape[1]) for taken in sequences]
-    return np.stack(means) if means else np.empty((0, items.shape[1]))
