@@ -3,16 +3,14 @@
     accelerate launch --config_file examples/accelerate_configs/cpu_2_processes.yaml examples/multi_process.py
 
 All processes have the same task at a step, and together they see the batch that one process of their summed batch size
-would see.
+would see; the losses are the same too. With GPUs, leave --config_file out, or write your own by `accelerate config`.
 """
 
 import argparse
 
-from accelerate import PartialState
-
 from peft_pod.commands.arguments import CorpusArguments, ModelArguments
 from peft_pod.commands.train import train
-from peft_pod.training import PODTrainingArguments
+from peft_pod.training import PODTrainingArguments, process_state
 
 
 def main() -> None:
@@ -22,7 +20,7 @@ def main() -> None:
     parser.add_argument("--num-users", type=int, default=200)
     parser.add_argument("--max-steps", type=int, default=30)
     options = parser.parse_args()
-    state = PartialState()
+    state = process_state()
     state.print(f"{state.num_processes} processes")
     train(
         CorpusArguments(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -15,6 +16,7 @@ from peft_pod.indexing import available_indexings
 from peft_pod.tasks import available_tasks
 from peft_pod.tasks.sequential import Segments
 from peft_pod.training import is_scratch
+from peft_pod.training.setup import ItemStart
 
 
 @dataclass
@@ -65,13 +67,13 @@ class ModelArguments:
             "choices": ["whole", "pieces"],
         },
     )
-    id_start: str | None = field(
+    item_start: str | None = field(
         default=None,
         metadata={
-            "help": "Where the embeddings of IDs start: collaborative (vectors of who took what in training; IDs must "
-            "be one token each) or random. By default collaborative for a base from scratch with IDs of one token, "
-            "else random.",
-            "choices": ["collaborative", "random"],
+            "help": "Where the embeddings of items start: random, or collaborative, from vectors of who took what in "
+            "training, which needs items of one token each. By default collaborative for a base from scratch with IDs "
+            "of one token, else random.",
+            "choices": list(get_args(ItemStart)),
         },
     )
     dropout: float = field(default=0.1, metadata={"help": "Of a base from scratch."})
@@ -83,11 +85,25 @@ class ModelArguments:
     text_beams: int = field(default=7, metadata={"help": "Beams for sentences."})
 
     @property
-    def starts_collaborative(self) -> bool:
-        """Whether the embeddings of IDs start from collaborative vectors."""
-        if self.id_start is None:
-            return is_scratch(self.base_model) and self.id_tokens == "whole"
-        return self.id_start == "collaborative"
+    def resolved_item_start(self) -> ItemStart:
+        """Where the embeddings of items start, the default settled."""
+        if self.item_start is None:
+            return "collaborative" if is_scratch(self.base_model) and self.id_tokens == "whole" else "random"
+        return cast(ItemStart, self.item_start)
+
+
+class _RaisesErrors:
+    # argparse would print the usage first, which is more than a hundred lines here, and end the process.
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+class _Finder(_RaisesErrors, argparse.ArgumentParser):
+    pass
+
+
+class _Parser(_RaisesErrors, HfArgumentParser):
+    pass
 
 
 def parse_arguments(kinds: Sequence[type[Any]], arguments: Sequence[str], program: str) -> tuple[Any, ...]:
@@ -99,32 +115,63 @@ def parse_arguments(kinds: Sequence[type[Any]], arguments: Sequence[str], progra
         program: how the usage line calls the program.
 
     Raises:
-        SystemExit: a flag is unknown or has a bad value, as argparse does.
-        ValueError: the YAML file is missing or malformed, or names what no dataclass has.
+        SystemExit: help was asked for.
+        ValueError: a flag is unknown or has a bad value; or the YAML file is missing or malformed, or names what no
+            dataclass has.
     """
-    finder = argparse.ArgumentParser(add_help=False)
+    finder = _Finder(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     found, rest = finder.parse_known_args(arguments)
-    parser = HfArgumentParser(list(kinds), prog=program, formatter_class=argparse.HelpFormatter)
+    parser = _Parser(list(kinds), prog=program, formatter_class=argparse.HelpFormatter)
     parser.add_argument("--config", help="YAML file with values for the flags; flags override it.")
     if found.config is not None:
-        parser.set_defaults(**_read_config(found.config, kinds))
-    return tuple(parser.parse_args_into_dataclasses(list(rest))[: len(kinds)])
+        # As flags in front of the others, so that argparse checks types and choices, and the others override them.
+        values, unset = _config_flags(found.config, kinds)
+        rest = [*values, *rest]
+        parser.set_defaults(**unset)
+    *parsed, unknown = parser.parse_args_into_dataclasses(rest, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"unknown argument {unknown[0]!r}; `{program} --help` lists those there are")
+    return tuple(parsed[: len(kinds)])
 
 
-def _read_config(path: str, kinds: Sequence[type[Any]]) -> dict[str, Any]:
+def _config_flags(path: str, kinds: Sequence[type[Any]]) -> tuple[list[str], dict[str, None]]:
+    """The values of a YAML file as flags, and those which it sets to null, for which there is no flag."""
+    hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
+    known = {item.name: hints[item.name] for kind in kinds for item in fields(kind) if item.init}
+    flags: list[str] = []
+    unset: dict[str, None] = {}
+    for name, value in _read_config(path).items():
+        if name not in known:
+            raise ValueError(f"--config {path} sets {name!r}, which is no argument; see --help")
+        takes_list = get_origin(known[name]) is list
+        if value is None:
+            if type(None) not in get_args(known[name]):
+                raise ValueError(f"--config {path} sets {name} to nothing; give a value, or leave the line out")
+            unset[name] = None
+        elif isinstance(value, list):
+            if not takes_list or not value:
+                problem = "an empty list; leave the line out" if takes_list else f"a list, {value!r}; give one value"
+                raise ValueError(f"--config {path} sets {name} to {problem}")
+            flags += [f"--{name}", *map(str, value)]
+        elif takes_list:
+            raise ValueError(f"--config {path} sets {name} to {value!r}; give a list, such as [{value}]")
+        else:
+            flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return flags, unset
+
+
+def _read_config(path: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"--config {path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--config {path} is not UTF-8 text: {error}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"--config {path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"--config {path} must hold names and values, such as `corpus: embedded`")
-    known = {item.name for kind in kinds for item in fields(kind) if item.init}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"--config {path} sets {unknown[0]!r}, which is no argument; see --help")
     return values
 
 
@@ -132,7 +179,7 @@ def parse_options(options: Sequence[str], name: str) -> dict[str, Any]:
     """Turn `name=value` strings into a dictionary; values are read as YAML, so numbers become numbers.
 
     Raises:
-        ValueError: an option has no `=`.
+        ValueError: an option has no `=`, or its value is not YAML.
 
     Example:
         >>> parse_options(["num_users=50"], "--corpus_options")
@@ -143,5 +190,8 @@ def parse_options(options: Sequence[str], name: str) -> dict[str, Any]:
         key, separator, value = option.partition("=")
         if not separator or not key:
             raise ValueError(f"{name} takes name=value, got {option!r}")
-        parsed[key] = yaml.safe_load(value)
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{name} {option!r}: the value is not YAML: {error}") from error
     return parsed

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from accelerate import PartialState
-
 from peft_pod.corpus import Corpus, LeaveOneOut, Part
 from peft_pod.generation import Recommender
 from peft_pod.metrics import Report, evaluate_baselines, evaluate_model, format_table, software_versions
+from peft_pod.training import process_state
 from peft_pod.training.plots import plot_ranking
 
 from .arguments import parse_arguments
@@ -33,9 +32,12 @@ def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     (options,) = parse_arguments([EvaluateArguments], arguments, "peft-pod evaluate")
     folder = RunFolder.existing(options.run)
-    recommender = Recommender.from_pretrained(folder.model, show_progress=not options.json)
+    state = process_state()
+    seed = folder.seed()
+    recommender = Recommender.from_pretrained(
+        folder.model, device=state.device, show_progress=state.is_main_process and not options.json
+    )
     corpus = Corpus.load_from_disk(folder.corpus)
-    seed = int(json.loads(folder.arguments.read_text(encoding="utf-8"))["training"]["seed"])
     evaluate_and_report(
         folder,
         recommender,
@@ -63,7 +65,8 @@ def evaluate_and_report(
 ) -> Report:
     """Evaluate model and baselines, print the report, and write it and its picture into the run's folder.
 
-    In several processes all of them must call it; the first one prints and writes.
+    In several processes all of them must call it; the first one prints and writes. There is no picture where no task
+    names items.
 
     Args:
         folder: of the run.
@@ -89,8 +92,9 @@ def evaluate_and_report(
         versions=software_versions(),
         seed=seed,
     )
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         report.save(folder.report(part))
-        plot_ranking(report.to_dict(), folder.ranking_plot(part))
+        if any(metric.startswith("hr@") for result in report.tasks.values() for metric in result.metrics):
+            plot_ranking(report.to_dict(), folder.ranking_plot(part))
         print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else format_table(report))
     return report

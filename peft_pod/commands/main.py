@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = import_module(f"peft_pod.commands.{verb}")
     try:
         command.run(rest)
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+    except (ValueError, OSError) as error:
         print(f"peft-pod {verb}: {error}", file=sys.stderr)
         return 2
     return 0

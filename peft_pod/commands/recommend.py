@@ -9,6 +9,7 @@ from typing import Any
 
 from peft_pod.generation import Recommendation, Recommender
 from peft_pod.tasks import ExplanationTask
+from peft_pod.training import process_state
 
 from .arguments import parse_arguments
 from .run_folder import RunFolder
@@ -35,15 +36,15 @@ class RecommendArguments:
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     (options,) = parse_arguments([RecommendArguments], arguments, "peft-pod recommend")
-    recommender = Recommender.from_pretrained(RunFolder.existing(options.run).model)
+    recommender = Recommender.from_pretrained(RunFolder.existing(options.run).model, device=process_state().device)
+    if options.explain and ExplanationTask.name not in recommender.processor.task_names:
+        raise ValueError(f"--explain: run {options.run} was not trained for the task {ExplanationTask.name!r}")
     users = _users(options, recommender)
     history = [options.history] * len(users) if options.history else None
     lists = recommender.recommend(users, history, k=options.k, exclude_seen=not options.keep_seen)
     reasons: list[str | None] = [None] * len(users)
-    if options.explain and ExplanationTask.name in recommender.processor.task_names:
+    if options.explain:
         reasons = list(recommender.explain(users, [items[0].item_id for items in lists]))
-    elif options.explain:
-        raise ValueError(f"--explain: run {options.run} was not trained for the task {ExplanationTask.name!r}")
     for user, items, reason in zip(users, lists, reasons, strict=True):
         if options.json:
             print(json.dumps(_as_json(user, items, reason), ensure_ascii=False))

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft_pod.corpus import Part
+from transformers.trainer import TRAINER_STATE_NAME
+
+from peft_pod.corpus import Corpus, Part
 
 RESUMED_SECTIONS = ("corpus", "model")
+RESUMED_SEEDS = ("seed", "data_seed")
 FREE_ARGUMENTS = frozenset({"overwrite", "evaluation_limit", "item_beams", "text_beams"})
 """What may differ when a run is resumed, because training does not depend on it."""
 
@@ -68,8 +71,12 @@ class RunFolder:
 
         Raises:
             FileExistsError: it holds a run already and `overwrite` is not set, or it holds something else.
+            NotADirectoryError: it is a file.
         """
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"--output-dir {self.path} is a file; choose another name")
+        # Empty folders are what a run leaves that was refused.
+        if not any(path.is_file() for path in self.path.rglob("*")):
             return
         if not self.arguments.is_file():
             raise FileExistsError(f"--output-dir {self.path} is not empty and holds no run; choose another folder")
@@ -87,18 +94,94 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: the folder holds no run.
-            ValueError: an argument of the corpus or the model differs; the message names it and both values.
+            ValueError: an argument of the corpus or the model or a seed differs; the message names it and both values.
         """
         if not self.arguments.is_file():
             raise FileNotFoundError(f"--output-dir {self.path} holds no run that could be resumed")
-        begun = json.loads(self.arguments.read_text(encoding="utf-8"))
-        for section in RESUMED_SECTIONS:
-            for name, value in values[section].items():
-                if name not in FREE_ARGUMENTS and begun[section].get(name) != value:
-                    raise ValueError(
-                        f"--{name} is {value!r}, but the run in {self.path} was begun with "
-                        f"{begun[section].get(name)!r}: resume with the same, or start a new run"
-                    )
+        begun = self._read_arguments()
+        fixed = [(section, name) for section in RESUMED_SECTIONS for name in values[section]]
+        fixed += [("training", name) for name in RESUMED_SEEDS]
+        for section, name in fixed:
+            before, now = begun[section].get(name), values[section][name]
+            if name not in FREE_ARGUMENTS and before != now:
+                raise ValueError(
+                    f"--{name} is {now!r}, but the run in {self.path} was begun with {before!r}: resume with the same, "
+                    "or start a new run"
+                )
+
+    def check_same_corpus(self, corpus: Corpus) -> None:
+        """Check that the corpus of a run which is to be resumed has not changed since it was begun.
+
+        Raises:
+            ValueError: it has; the message has both fingerprints.
+        """
+        saved = self.saved_corpus()
+        if saved is not None and saved.fingerprint != corpus.fingerprint:
+            raise ValueError(
+                f"the corpus {corpus.name!r} has the fingerprint {corpus.fingerprint}, but the run in {self.path} was "
+                f"begun with {saved.fingerprint}: its files have changed since; put them back, or start a new run"
+            )
+
+    def check_outside(self, name: str, path: str | None) -> None:
+        """Check that a new run, which replaces the folder, does not remove what it is made of.
+
+        Args:
+            name: of the argument.
+            path: its value; anything that is no path of a file or folder is fine.
+
+        Raises:
+            ValueError: it lies in the folder.
+        """
+        if path is None or not Path(path).exists():
+            return
+        place = Path(path).resolve()
+        if self.path.resolve() in (place, *place.parents):
+            raise ValueError(
+                f"--{name} {path} lies in --output_dir {self.path}, which a new run replaces; choose another folder"
+            )
+
+    def saved_corpus(self) -> Corpus | None:
+        """The corpus as it was read; `None` where it was not saved, or not to the end."""
+        try:
+            return Corpus.load_from_disk(self.corpus)
+        except FileNotFoundError:
+            return None
+
+    def checkpoint(self, wanted: str) -> str:
+        """The checkpoint to go on from.
+
+        Args:
+            wanted: its folder, or `"true"` or `"last"` for the last one of this run that was written to the end.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if wanted.lower() not in ("true", "last"):
+            if not (Path(wanted) / TRAINER_STATE_NAME).is_file():
+                raise FileNotFoundError(f"--resume_from_checkpoint {wanted} is not the folder of a checkpoint")
+            return wanted
+        # The Trainer writes its state last, so a checkpoint that was cut off has none.
+        complete = [state.parent for state in self.checkpoints.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+        if not complete:
+            raise FileNotFoundError(
+                f"--output-dir {self.path} holds no checkpoint to resume from: the run ended before the first was "
+                "written; begin it anew with --overwrite"
+            )
+        return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2])))
+
+    def seed(self) -> int:
+        """The seed that the run was begun with."""
+        return int(self._read_arguments()["training"]["seed"])
+
+    def _read_arguments(self) -> dict[str, Any]:
+        try:
+            arguments = json.loads(self.arguments.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.arguments} is damaged: {error}") from error
+        sections = (*RESUMED_SECTIONS, "training")
+        if not isinstance(arguments, dict) or not all(isinstance(arguments.get(name), dict) for name in sections):
+            raise ValueError(f"{self.arguments} must hold the sections {', '.join(sections)}, as `train` writes them")
+        return arguments
 
     def clear(self) -> None:
         """Remove what is in the folder."""
@@ -117,9 +200,13 @@ class RunFolder:
             raise ValueError("--run is missing: the folder given to `peft-pod train --output-dir`")
         folder = cls(Path(path))
         if not folder.arguments.is_file():
-            raise FileNotFoundError(f"--run {path} is not the folder of a run: it has no {folder.arguments.name}")
+            what = "is not the folder of a run" if folder.path.exists() else "does not exist"
+            raise FileNotFoundError(f"--run {path} {what}: there is no {folder.arguments}")
         if not folder.model.is_dir():
-            raise FileNotFoundError(f"--run {path} has no model yet: training did not end; go on with `peft-pod train`")
+            raise FileNotFoundError(
+                f"--run {path} has no model yet: its training did not end; go on with `peft-pod train` and "
+                "--resume_from_checkpoint true"
+            )
         return folder
 
 

@@ -8,19 +8,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from accelerate import PartialState
 from transformers import set_seed
 
-from peft_pod.corpus import Corpus, load_corpus
+from peft_pod.corpus import Corpus, LeaveOneOut, load_corpus
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import write_text
 from peft_pod.generation import GenerationSettings, Recommender
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import SequentialTask, Task, TopNTask, load_task, supported_tasks
-from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer
+from peft_pod.training import (
+    PODTrainer,
+    PODTrainingArguments,
+    build_model,
+    build_tokenizer,
+    check_base_model,
+    process_state,
+)
 from peft_pod.training.plots import plot_losses
 from peft_pod.training.setup import IdTokens
+from peft_pod.tuner import PODConfig
 
 from .arguments import CorpusArguments, ModelArguments, parse_arguments, parse_options
 from .evaluate import evaluate_and_report
@@ -46,24 +53,33 @@ def train(
 
     Returns:
         The folder of the run.
+
+    Raises:
+        ValueError: an argument cannot be used; the message names it.
+        FileNotFoundError: there is no such data, base model, or run or checkpoint to resume.
+        FileExistsError: there is a run already, or something else. An older run is replaced only once all arguments
+            have proved usable.
     """
-    if model_arguments.lora_r and model_arguments.train_base:
-        raise ValueError(
-            "--lora_r asks for LoRA: add --no_train_base, since LoRA and full fine-tuning exclude each other"
-        )
-    state = PartialState()
+    _check_arguments(corpus_arguments, model_arguments, training_arguments)
+    state = process_state()
     folder = RunFolder(Path(str(training_arguments.output_dir)))
-    resume = training_arguments.resume_from_checkpoint
+    resume = _resumed(training_arguments.resume_from_checkpoint)
     values = _recorded(corpus_arguments, model_arguments, training_arguments)
+    checkpoint = None
     if resume:
         folder.check_same(values)
+        checkpoint = folder.checkpoint(resume)
     else:
         folder.check_new(overwrite=corpus_arguments.overwrite)
+        for name, path in (("data_dir", corpus_arguments.data_dir), ("base_model", model_arguments.base_model)):
+            folder.check_outside(name, path)
     training_arguments.output_dir = str(folder.checkpoints)
     seed = training_arguments.seed
     set_seed(seed)
 
     corpus = _load_corpus(corpus_arguments)
+    if resume:
+        folder.check_same_corpus(corpus)
     split = corpus.split()
     tasks = _load_tasks(corpus_arguments, supported_tasks(split.train), corpus.name)
     indexing = load_indexing(corpus_arguments.indexing).fit(split.train, seed=seed)
@@ -76,45 +92,88 @@ def train(
         id_tokens=cast(IdTokens, model_arguments.id_tokens),
     )
     processor = PODProcessor(tokenizer, indexing, tasks)
+    settings = GenerationSettings(item_beams=model_arguments.item_beams, text_beams=model_arguments.text_beams)
     model = build_model(
         model_arguments.base_model,
         processor,
-        train=split.train if model_arguments.starts_collaborative else None,
+        train=split.train,
+        item_start=model_arguments.resolved_item_start,
         seed=seed,
         dropout=model_arguments.dropout,
         num_virtual_tokens=model_arguments.num_virtual_tokens,
         whole_word_embedding=model_arguments.whole_word_embedding,
+        max_whole_words=_most_ids(corpus_arguments),
         train_base=model_arguments.train_base,
         r=model_arguments.lora_r,
     )
-    # Only now, when all arguments have proved usable, is anything written, or an older run replaced.
-    if state.is_main_process:
-        if not resume:
-            folder.clear()
-        corpus.save_to_disk(folder.corpus)
-        write_text(folder.arguments, json.dumps(values, indent=2, default=str))
-    state.wait_for_everyone()
     trainer = PODTrainer(
         model,
         training_arguments,
         processor=processor,
         train_dataset=TrainingSamples(split.train, processor, seed=seed),
-        eval_dataset=EvaluationSamples.of_part(
-            split, "validation", processor, seed=seed, limit=corpus_arguments.evaluation_limit
-        ),
+        eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
     )
-    trainer.train(resume_from_checkpoint=_checkpoint(resume))
-    settings = GenerationSettings(item_beams=model_arguments.item_beams, text_beams=model_arguments.text_beams)
+    # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
+    state.wait_for_everyone()
+    if state.is_main_process:
+        if not resume:
+            folder.clear()
+        write_text(folder.arguments, json.dumps(values, indent=2, default=str))
+        if folder.saved_corpus() is None:
+            corpus.save_to_disk(folder.corpus)
+    state.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=checkpoint)
     recommender = Recommender(
         model.eval(), processor, Catalogue.from_split(split), settings, show_progress=state.is_main_process
     )
     if state.is_main_process:
         recommender.save_pretrained(folder.model)
         write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
-        plot_losses(trainer.state.log_history, folder.loss_plot)
+        # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
+        if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
+            plot_losses(trainer.state.log_history, folder.loss_plot)
     evaluate_and_report(folder, recommender, corpus, split, seed=seed, limit=corpus_arguments.evaluation_limit)
     state.wait_for_everyone()
     return folder
+
+
+def _check_arguments(
+    corpus_arguments: CorpusArguments, model_arguments: ModelArguments, training_arguments: PODTrainingArguments
+) -> None:
+    limit = corpus_arguments.evaluation_limit
+    if limit is not None and limit < 1:
+        raise ValueError(f"--evaluation_limit must be at least 1, or left out to evaluate all users; got {limit}")
+    if model_arguments.lora_r < 0:
+        raise ValueError(f"--lora_r must be 0 (no LoRA) or a positive whole number, got {model_arguments.lora_r}")
+    if model_arguments.lora_r and model_arguments.train_base:
+        raise ValueError(
+            "--lora_r asks for LoRA: add --no_train_base, since LoRA and full fine-tuning exclude each other"
+        )
+    if training_arguments.push_to_hub:
+        raise ValueError("--push_to_hub would push a checkpoint; push the folder model/ of the run once it is trained")
+    check_base_model(model_arguments.base_model)
+
+
+def _validation(
+    split: LeaveOneOut,
+    processor: PODProcessor,
+    corpus_arguments: CorpusArguments,
+    training_arguments: PODTrainingArguments,
+) -> dict[str, EvaluationSamples]:
+    samples = EvaluationSamples.of_part(
+        split, "validation", processor, seed=training_arguments.seed, limit=corpus_arguments.evaluation_limit
+    )
+    if not samples and training_arguments.eval_strategy != "no":
+        raise ValueError(
+            "no user has enough items to hold one out for validation; train without validation losses by "
+            "--eval_strategy no --load_best_model_at_end false"
+        )
+    return samples
+
+
+def _most_ids(arguments: CorpusArguments) -> int:
+    """Rows of the whole-word table: the usual number, or more where inputs may hold more: user, history, candidates."""
+    return max(PODConfig.max_whole_words, 1 + arguments.history_length, 2 + arguments.num_negatives)
 
 
 def _load_corpus(arguments: CorpusArguments) -> Corpus:
@@ -149,6 +208,6 @@ def _recorded(
     return recorded
 
 
-def _checkpoint(resume: str | None) -> str | bool | None:
-    # `--resume_from_checkpoint true` means the last one, as in the scripts of transformers.
-    return True if resume is not None and resume.lower() in ("true", "last") else resume
+def _resumed(value: str | None) -> str | None:
+    """The checkpoint asked for; `None` for none, which a YAML file or a script may also call false."""
+    return None if value is None or value.lower() in ("", "false", "none") else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from typing import Any, overload
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.processing import PODProcessor
@@ -21,7 +25,7 @@ from .engine import GenerationEngine, RankedItems
 from .settings import GenerationSettings
 
 BASE_FOLDER = "base"
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -257,17 +261,21 @@ class Recommender:
             **hub_arguments: for the Hub, such as `revision` and `token`.
 
         Raises:
-            FileNotFoundError: the folder lacks a file; the message names it.
+            FileNotFoundError: the folder lacks a file, or its base model cannot be loaded; the message names it.
+            ValueError: a file is damaged, or the base is not the one that the adapter was trained on.
         """
         local = Path(folder) if os.path.isdir(folder) else Path(_download(str(folder), **hub_arguments))
-        for name in _ADAPTER_FILES:
+        for name in _FILES:
             if not (local / name).is_file():
                 raise FileNotFoundError(f"{folder} has no {name}: it is not a folder that Recommender saved")
         catalogue = Catalogue.load(local)
         settings = GenerationSettings.load(local)
-        processor = PODProcessor.from_pretrained(local, AutoTokenizer.from_pretrained(str(local)))
-        base = _load_base(local) if base_model is None else base_model
-        model = PeftModel.from_pretrained(base, str(local), torch_device="cpu")
+        try:
+            processor = PODProcessor.from_pretrained(local, AutoTokenizer.from_pretrained(str(local)))
+            base = _load_base(local) if base_model is None else base_model
+            model = PeftModel.from_pretrained(base, str(local), torch_device="cpu")
+        except (json.JSONDecodeError, SafetensorError) as error:
+            raise ValueError(f"a file of {folder} is damaged or cut off: {error}") from error
         if device is not None:
             model.to(device)
         return cls(model.eval(), processor, catalogue, settings, show_progress=show_progress)
@@ -341,10 +349,19 @@ def _download(repository: str, **hub_arguments: Any) -> str:
 def _load_base(folder: Path) -> PreTrainedModel:
     saved = folder / BASE_FOLDER
     config = PeftConfig.from_pretrained(str(folder))
-    if config.base_model_name_or_path:
-        return AutoModelForSeq2SeqLM.from_pretrained(config.base_model_name_or_path)
+    named = config.base_model_name_or_path
+    if named:
+        try:
+            return AutoModelForSeq2SeqLM.from_pretrained(named)
+        except (OSError, HFValidationError) as error:
+            raise FileNotFoundError(
+                f"the base model {named!r}, which {folder} was trained on, cannot be loaded; put it back, or pass "
+                f"base_model=: {error}"
+            ) from error
     if not (saved / "config.json").is_file():
         raise FileNotFoundError(f"{folder} names no base model and has no {BASE_FOLDER}/config.json; pass base_model=")
     if config.train_base:
         return AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(str(saved)))
+    if not any((saved / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
+        raise FileNotFoundError(f"{folder} has no {BASE_FOLDER}/{SAFE_WEIGHTS_NAME}: it was not saved to the end")
     return AutoModelForSeq2SeqLM.from_pretrained(str(saved))

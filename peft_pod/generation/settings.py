@@ -45,10 +45,14 @@ class GenerationSettings:
 
         Raises:
             FileNotFoundError: the file is missing.
+            ValueError: it is damaged, or a number is not positive.
         """
         path = Path(folder) / SETTINGS_FILE
         if not path.is_file():
             raise FileNotFoundError(
                 f"{folder} has no {SETTINGS_FILE}: it was not saved by Recommender, or not to the end"
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold settings of generation: {error}") from error

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from peft_pod.corpus import LeaveOneOut, Part
 from peft_pod.generation import GenerationEngine
 from peft_pod.processing.samples import limited
 from peft_pod.tasks import Sample, Task
+from peft_pod.training.processes import process_state
 
 from .baselines import available_baselines, load_baseline
 from .evaluation import evaluate_baseline
@@ -49,13 +49,17 @@ def evaluate_model(
         part: `"validation"` or `"test"`.
         tasks: names of the tasks; all of the model's where left out.
         seed: of the candidates, and of what `limit` keeps.
-        limit: evaluate at most so many samples of each task.
+        limit: evaluate at most so many samples of each task; all of them where left out.
         exclude_seen: whether the history's items are left out of the ranking, where nothing lists candidates.
         ks: the cut-offs.
 
     Returns:
         For each task that has samples in the part its result.
+
+    Raises:
+        ValueError: `limit` is not positive, or a task is unknown to the model.
     """
+    _check_limit(limit)
     results = {}
     for task in _tasks(engine, tasks):
         samples = limited(task.evaluation_samples(split, part, seed), limit, seed)
@@ -91,7 +95,11 @@ def evaluate_baselines(
 
     Returns:
         For each task the result of each baseline by its name.
+
+    Raises:
+        ValueError: `limit` is not positive.
     """
+    _check_limit(limit)
     fitted = {name: load_baseline(name).fit(split.train) for name in available_baselines()}
     results: dict[str, dict[str, TaskResult]] = {}
     for task in tasks:
@@ -114,6 +122,11 @@ def evaluate_baselines(
             for name, baseline in fitted.items()
         }
     return results
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, or left out to evaluate all users; got {limit}")
 
 
 def _tasks(engine: GenerationEngine, names: Sequence[str] | None) -> list[Task]:
@@ -164,7 +177,7 @@ def _evaluate_text(engine: GenerationEngine, task: Task, samples: Sequence[Sampl
 
 def _over_processes(samples: Sequence[Sample], answer: Callable[[Sequence[Sample]], list[Answer]]) -> list[Answer]:
     """Have each process answer its share of the samples; all of them get all answers, in the samples' order."""
-    state = PartialState()
+    state = process_state()
     shares = [range(len(samples))[rank :: state.num_processes] for rank in range(state.num_processes)]
     own = answer([samples[position] for position in shares[state.process_index]])
     gathered = gather_object(own)

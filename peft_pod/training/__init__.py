@@ -1,8 +1,9 @@
 """Training by task-alternated batches."""
 
 from .arguments import PODTrainingArguments
-from .base_model import SCRATCH_SIZES, is_scratch, load_base_model
-from .id_start import start_ids
+from .base_model import SCRATCH_SIZES, check_base_model, is_scratch, load_base_model
+from .item_start import start_items
+from .processes import process_state
 from .setup import build_model, build_tokenizer
 from .trainer import PODTrainer, check_tasks
 
@@ -12,8 +13,10 @@ __all__ = [
     "PODTrainingArguments",
     "build_model",
     "build_tokenizer",
+    "check_base_model",
     "check_tasks",
     "is_scratch",
     "load_base_model",
-    "start_ids",
+    "process_state",
+    "start_items",
 ]

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 from transformers import Seq2SeqTrainingArguments
 
+from .processes import runs_on_cpu
+
+_POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+
 
 @dataclass
 class PODTrainingArguments(Seq2SeqTrainingArguments):
@@ -18,8 +22,10 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         early_stopping_patience: consecutive epochs without a better mean validation loss after which training stops;
             `None` never stops early.
 
+    Without an accelerator, `use_cpu` is set, so that several processes find each other.
+
     Raises:
-        ValueError: `early_stopping_patience` is not positive.
+        ValueError: `early_stopping_patience` or another number that counts something is not positive.
     """
 
     output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
@@ -35,12 +41,34 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     )
     greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between two lines of the log."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "Resume with the count of epochs without a better loss, not from zero."}
+    )
+    # Again as they are in transformers, whose types mypy does not see.
+    use_cpu: bool = field(default=False, metadata={"help": "Do not use an accelerator where there is one."})
+    dataloader_pin_memory: bool = field(
+        default=True, metadata={"help": "Pin the memory of batches that are copied to an accelerator."}
+    )
     early_stopping_patience: int | None = field(
         default=5, metadata={"help": "Consecutive epochs without a better mean loss after which training stops."}
     )
 
     def __post_init__(self) -> None:
+        self.use_cpu = self.use_cpu or runs_on_cpu()
+        # Pinned memory speeds up copies to an accelerator; without one, PyTorch warns about it.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
         super().__post_init__()
+        # The Trainer would find these only once it has begun.
+        for name in _POSITIVE:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.max_steps <= 0 and self.num_train_epochs <= 0:
+            raise ValueError(f"num_train_epochs must be above 0, got {self.num_train_epochs}; or set max_steps")
+        if self.early_stopping_patience is not None and self.metric_for_best_model is None:
+            raise ValueError(
+                "early_stopping_patience needs a metric_for_best_model, such as eval_loss; set it, or set "
+                "early_stopping_patience to None"
+            )
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ValueError(
                 f"early_stopping_patience must be at least 1, or None to never stop early; "

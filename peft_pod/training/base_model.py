@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase, T5Config, set_seed
+from huggingface_hub.errors import HFValidationError
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    T5Config,
+    set_seed,
+)
 
 SCRATCH = "scratch:"
 
@@ -36,6 +45,36 @@ def is_scratch(name: str) -> bool:
     return name.startswith(SCRATCH)
 
 
+def check_base_model(name: str) -> None:
+    """Check that a base can be used, without loading its weights.
+
+    Args:
+        name: see `load_base_model`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, and no such repository can be reached on the Hub.
+        ValueError: the size of a base from scratch is unknown, the configuration cannot be read, or the base is not an
+            encoder-decoder.
+    """
+    if is_scratch(name):
+        size = name.removeprefix(SCRATCH)
+        if size not in SCRATCH_SIZES:
+            raise ValueError(f"unknown size {size!r} in base model {name!r}; sizes are {list(SCRATCH_SIZES)}")
+        return
+    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "config.json")):
+        raise FileNotFoundError(f"base model {name!r} is a folder without a config.json: it holds no model")
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, HFValidationError) as error:
+        raise FileNotFoundError(
+            f"base model {name!r} is neither a folder that exists nor a model that can be loaded from the Hub: {error}"
+        ) from error
+    if not config.is_encoder_decoder:
+        raise ValueError(
+            f"base model {name!r} is a {config.model_type!r} model, not an encoder-decoder; try T5 or BART"
+        )
+
+
 def load_base_model(
     name: str, tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, dropout: float = 0.1, **kwargs: Any
 ) -> PreTrainedModel:
@@ -50,7 +89,8 @@ def load_base_model(
         **kwargs: passed on to `AutoModelForSeq2SeqLM.from_pretrained`.
 
     Raises:
-        ValueError: the size is unknown, or the base is not an encoder-decoder.
+        FileNotFoundError: see `check_base_model`.
+        ValueError: likewise.
 
     Example:
         >>> from peft_pod.processing import train_tokenizer
@@ -58,23 +98,17 @@ def load_base_model(
         >>> model.config.d_model
         64
     """
+    check_base_model(name)
     if is_scratch(name):
-        size = name.removeprefix(SCRATCH)
-        if size not in SCRATCH_SIZES:
-            raise ValueError(f"unknown size {size!r} in base model {name!r}; sizes are {list(SCRATCH_SIZES)}")
         set_seed(seed)
-        base = AutoModelForSeq2SeqLM.from_config(_scratch_config(SCRATCH_SIZES[size], tokenizer, dropout))
+        size = SCRATCH_SIZES[name.removeprefix(SCRATCH)]
+        base = AutoModelForSeq2SeqLM.from_config(_scratch_config(size, tokenizer, dropout))
         with torch.no_grad():
             # T5 starts its embeddings with a deviation of 1 and scales the decoder's output down instead. Without that
             # scale, this is the deviation at which the first predictions are near uniform.
             base.get_input_embeddings().weight.mul_(base.config.d_model**-0.5)
         return base
-    config = AutoConfig.from_pretrained(name)
-    if not config.is_encoder_decoder:
-        raise ValueError(
-            f"base model {name!r} is a {config.model_type!r} model, not an encoder-decoder; try T5 or BART"
-        )
-    model = AutoModelForSeq2SeqLM.from_pretrained(name, config=config, **kwargs)
+    model = AutoModelForSeq2SeqLM.from_pretrained(name, **kwargs)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     return model

@@ -1,4 +1,4 @@
-"""Starting the embeddings of IDs from vectors, so that what is close is close before training begins."""
+"""Starting the embeddings of items from vectors, so that what is close is close before training begins."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from peft_pod.indexing import IdVectors
 from peft_pod.indexing.vectors import FloatArray
 from peft_pod.processing import PODProcessor
 
 
 @torch.no_grad()
-def start_ids(base: PreTrainedModel, processor: PODProcessor, vectors: IdVectors) -> None:
-    """Put vectors in the place of the token embeddings of items and users.
+def start_items(base: PreTrainedModel, processor: PODProcessor, vectors: FloatArray) -> None:
+    """Put vectors in the place of the token embeddings of items.
 
-    The vectors get the scale of the embeddings they replace: the mean square over all items stays what it was. An ID
-    whose vector is zero (an item nobody took in training) keeps its random start.
+    The vectors get the scale of the embeddings they replace. An item whose vector is zero (nobody took it in training)
+    keeps its random start. Users keep theirs too: a mean of the items they took holds the answers of training, and a
+    model that starts from it trusts it more than it deserves.
 
     Args:
         base: the base model; changed in place.
-        processor: knows the IDs' tokens. Each ID must be one token of its own.
-        vectors: of `base.config.d_model` (or `hidden_size`) numbers each.
+        processor: knows the items' tokens. Each item must be one token of its own.
+        vectors: one for each item, as long as the base's embeddings; shape `(num_items, width)`.
 
     Raises:
-        ValueError: an ID is written with several tokens, or the vectors have another number or length.
+        ValueError: an item is written with several tokens, or the vectors have another shape.
 
     Example:
         >>> from peft_pod.corpus import load_corpus
@@ -37,24 +37,19 @@ def start_ids(base: PreTrainedModel, processor: PODProcessor, vectors: IdVectors
         >>> indexing, tasks = load_indexing("random").fit(train), [load_task("sequential")]
         >>> processor = PODProcessor(build_tokenizer("scratch:tiny", train, indexing, tasks), indexing, tasks)
         >>> base = load_base_model("scratch:tiny", processor.tokenizer)
-        >>> start_ids(base, processor, collaborative_vectors(train, base.config.d_model))
+        >>> start_items(base, processor, collaborative_vectors(train, base.config.d_model))
     """
     weight = base.get_input_embeddings().weight
-    kinds = {
-        "items": (vectors.items, processor.indexing.item_words, processor.item_tokens()),
-        "users": (vectors.users, processor.indexing.user_words, processor.user_tokens()),
-    }
-    scale = None
-    for kind, (rows, words, tokens) in kinds.items():
-        if rows.shape != (len(words), weight.shape[1]):
-            raise ValueError(
-                f"the vectors of {kind} have shape {rows.shape}, but there are {len(words)} {kind} and the base's "
-                f"embeddings have {weight.shape[1]} numbers"
-            )
-        ids = _single_tokens(words, tokens)
-        if scale is None:
-            scale = float(weight[ids].float().square().mean().sqrt())
-        _replace(weight, ids, rows * scale)
+    words = processor.indexing.item_words
+    if vectors.shape != (len(words), weight.shape[1]):
+        raise ValueError(
+            f"vectors has shape {vectors.shape}, but there are {len(words)} items and the base's embeddings have "
+            f"{weight.shape[1]} numbers"
+        )
+    ids = _single_tokens(words, processor.item_tokens())
+    scale = float(weight[ids].float().square().mean().sqrt())
+    known = np.flatnonzero(vectors.any(axis=1))
+    weight[ids[known]] = torch.from_numpy(vectors[known] * scale).to(weight)
 
 
 def _single_tokens(words: Sequence[str], tokens: Sequence[tuple[int, ...]]) -> torch.Tensor:
@@ -65,8 +60,3 @@ def _single_tokens(words: Sequence[str], tokens: Sequence[tuple[int, ...]]) -> t
                 'each: use id_tokens="whole" with a base from scratch, or a random start'
             )
     return torch.tensor([written[0] for written in tokens])
-
-
-def _replace(weight: torch.nn.Parameter, ids: torch.Tensor, rows: FloatArray) -> None:
-    known = np.flatnonzero(rows.any(axis=1))
-    weight[ids[known]] = torch.from_numpy(rows[known]).to(weight)

@@ -21,7 +21,7 @@ _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
 _ALL_TASKS = "all tasks"
 _LOSS_PREFIX = "loss_"
-_COMPARED = ("part", "candidates", "history_excluded", "num_users")
+_COMPARED = ("part", "candidates", "candidate_seed", "history_excluded", "num_users")
 _PANEL_INCHES = (4.6, 3.6)
 _DOTS_PER_INCH = 150
 _Z_95 = 1.96

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from peft import PeftModel, get_peft_model
@@ -14,12 +15,16 @@ from peft_pod.processing import PODProcessor, train_tokenizer
 from peft_pod.tasks import Field, Task
 from peft_pod.tuner import PODConfig
 
-from .base_model import is_scratch, load_base_model
-from .id_start import start_ids
+from .base_model import check_base_model, is_scratch, load_base_model
+from .item_start import start_items
 
 IdTokens = Literal["whole", "pieces"]
+ItemStart = Literal["random", "collaborative"]
 
-_POSITION_LIMITS = ("max_encoder_position_embeddings", "max_position_embeddings")
+_ENCODER_LIMITS = ("max_encoder_position_embeddings", "max_position_embeddings")
+_DECODER_LIMITS = ("max_decoder_position_embeddings", "max_position_embeddings")
+_SMALLEST_VOCABULARY = 200
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "spiece*", "*.model", "*.spm")
 
 
 def build_tokenizer(
@@ -43,12 +48,16 @@ def build_tokenizer(
             digits. A base's own tokenizer writes them in its own pieces.
 
     Raises:
-        ValueError: `id_tokens` is neither.
+        FileNotFoundError: the base has no tokenizer, or see `check_base_model`.
+        ValueError: `id_tokens` is neither, `vocabulary_size` is too small, or see `check_base_model`.
     """
     if id_tokens not in get_args(IdTokens):
         raise ValueError(f"id_tokens must be one of {list(get_args(IdTokens))}, got {id_tokens!r}")
+    check_base_model(base_model)
     if not is_scratch(base_model):
-        return AutoTokenizer.from_pretrained(base_model)
+        return _load_tokenizer(base_model)
+    if vocabulary_size < _SMALLEST_VOCABULARY:
+        raise ValueError(f"vocabulary_size must be at least {_SMALLEST_VOCABULARY}, got {vocabulary_size}")
     templates = [
         " ".join(part for part in template.parts if not isinstance(part, Field))
         for task in tasks
@@ -61,39 +70,75 @@ def build_tokenizer(
     return train_tokenizer([*templates, *sentences, *words], vocabulary_size)
 
 
+def _load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
+    folder = Path(base_model)
+    # From a folder without any of its files, transformers would make a tokenizer that knows no words.
+    if folder.is_dir() and not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
+        raise FileNotFoundError(
+            f"base model {base_model!r} is a folder without a tokenizer; save it there by tokenizer.save_pretrained"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(base_model)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"the tokenizer of base model {base_model!r} cannot be loaded: {error}") from error
+
+
 def build_model(
     base_model: str,
     processor: PODProcessor,
     *,
     train: TrainingPart | None = None,
+    item_start: ItemStart = "random",
     seed: int = 0,
     dropout: float = 0.1,
     **pod: Any,
 ) -> PeftModel:
     """Load or make the base and put a POD adapter for the processor's tasks on it.
 
-    Also gives the processor the longest input that the base takes with its prompts in front.
+    Also gives the processor the longest input that the base takes with its prompts in front, and the longest answer.
 
     Args:
         base_model: see `load_base_model`.
         processor: its tokenizer and tasks are the model's.
-        train: where given, the embeddings of IDs start from `collaborative_vectors` of this training part, which
-            needs IDs of one token each; at random where it is left out.
+        train: the training part, which collaborative vectors are made from.
+        item_start: where the embeddings of items start: `"random"`, or from the `"collaborative"` vectors of `train`,
+            which needs items of one token each.
         seed: of the random weights.
         dropout: of a base from scratch.
         **pod: further arguments of `PODConfig`.
+
+    Raises:
+        ValueError: `item_start` is none of those or lacks `train`; the base has no positions left for an input beside
+            the prompts; see also `load_base_model`, `start_items` and `PODConfig`.
     """
+    if item_start not in get_args(ItemStart):
+        raise ValueError(f"item_start must be one of {list(get_args(ItemStart))}, got {item_start!r}")
     base = load_base_model(base_model, processor.tokenizer, seed=seed, dropout=dropout)
-    if train is not None:
-        start_ids(base, processor, collaborative_vectors(train, base.get_input_embeddings().embedding_dim))
+    if item_start != "random":
+        if train is None:
+            raise ValueError(f"item_start={item_start!r} makes vectors of the training part and needs train=")
+        vectors = collaborative_vectors(train, base.get_input_embeddings().embedding_dim)
+        start_items(base, processor, vectors)
     config = PODConfig(tasks=processor.task_names, init_seed=seed, **pod)
     limit = longest_input(base)
     if limit is not None and processor.max_input_length is None:
+        if limit - config.num_virtual_tokens < 2:
+            raise ValueError(
+                f"num_virtual_tokens is {config.num_virtual_tokens}, but base model {base_model!r} has {limit} "
+                "positions for prompts and input together: use fewer"
+            )
         processor.max_input_length = limit - config.num_virtual_tokens
+    longest_answer = _first_limit(base, _DECODER_LIMITS)
+    if longest_answer is not None:
+        processor.max_target_length = min(processor.max_target_length, longest_answer)
     return get_peft_model(base, config)
 
 
 def longest_input(base: PreTrainedModel) -> int | None:
     """How many positions the encoder has; `None` where positions are relative and have no end, as in T5."""
-    limits = [getattr(base.config, name, None) for name in _POSITION_LIMITS]
+    return _first_limit(base, _ENCODER_LIMITS)
+
+
+def _first_limit(base: PreTrainedModel, names: Sequence[str]) -> int | None:
+    limits = [getattr(base.config, name, None) for name in names]
     return next((limit for limit in limits if isinstance(limit, int)), None)

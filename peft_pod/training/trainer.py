@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Seq2SeqTrainer, TrainerCallback
+from torch.utils.data import DataLoader, Dataset
+from transformers import EarlyStoppingCallback, Seq2SeqTrainer, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from peft_pod.processing import (
     EvaluationSamples,
@@ -16,15 +21,21 @@ from peft_pod.processing import (
     TaskAlternatingBatchSampler,
     TrainingSamples,
 )
+from peft_pod.processing.collator import IGNORED_LABEL
+from peft_pod.processing.sampler import SampleKey
 from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments
 
+_SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
 
 
 class PODTrainer(Seq2SeqTrainer):
     """Trains a POD model by task-alternated batches (POD paper, section 3.3).
+
+    A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
+    the step of one with twice the batch, and the validation losses do not depend on how samples are dealt out.
 
     Everything else is the Trainer's: devices, precision and processes through Accelerate, checkpoints, resuming.
 
@@ -38,7 +49,8 @@ class PODTrainer(Seq2SeqTrainer):
         **kwargs: see `Trainer`.
 
     Raises:
-        ValueError: the model has no POD adapter, or other tasks than the processor.
+        ValueError: the model has no POD adapter, or other tasks than the processor; a template of a task is too long
+            for the model; or `metric_for_best_model` is none of the validation losses.
     """
 
     def __init__(
@@ -53,11 +65,15 @@ class PODTrainer(Seq2SeqTrainer):
         **kwargs: Any,
     ) -> None:
         check_tasks(model, processor)
+        _check_best(args, eval_dataset)
+        if train_dataset is not None and processor.max_input_length is not None:
+            _check_lengths(train_dataset)
         self.processor = processor
         self._loss_sums = torch.zeros(len(processor.tasks))
         self._loss_counts = torch.zeros(len(processor.tasks))
+        self._eval_loss, self._eval_tokens = 0.0, 0
         callbacks = list(callbacks)
-        if args.early_stopping_patience is not None and eval_dataset:
+        if args.early_stopping_patience is not None and eval_dataset and args.eval_strategy != "no":
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=args.early_stopping_patience))
         super().__init__(
             model=model,
@@ -69,6 +85,10 @@ class PODTrainer(Seq2SeqTrainer):
             callbacks=callbacks,
             **kwargs,
         )
+        # The Trainer takes a model whose `forward` has `**kwargs` for one that divides its loss by the number of tokens
+        # in all processes and accumulated batches. T5 and BART have them and don't: their loss is the mean of a batch,
+        # which the Trainer would then multiply by the number of processes and not divide by that of batches.
+        self.model_accepts_loss_kwargs = False
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of one task each, the same task on all ranks at a step.
@@ -99,10 +119,49 @@ class PODTrainer(Seq2SeqTrainer):
         )
         return self.accelerator.prepare(loader)
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; see `Trainer`. Where training had ended at the checkpoint, the model is loaded and nothing else done.
+
+        Args:
+            resume_from_checkpoint: folder of a checkpoint, or `True` for the last one.
+            *args: see `Trainer`.
+            **kwargs: likewise.
+        """
+        folder = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
+        if folder and self._had_ended(Path(folder)):
+            return self._load_ended(Path(folder))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _had_ended(self, checkpoint: Path) -> bool:
+        # The Trainer would take one step more, or go on for an epoch after it had stopped early.
+        path = checkpoint / TRAINER_STATE_NAME
+        if not path.is_file():
+            return False
+        state = TrainerState.load_from_json(str(path))
+        if self.args.max_steps > 0:
+            reached = state.global_step >= self.args.max_steps
+        else:
+            reached = (state.epoch or 0) >= self.args.num_train_epochs
+        saved = state.stateful_callbacks.get(EarlyStoppingCallback.__name__, {})
+        waited = saved.get("attributes", {}).get("early_stopping_patience_counter", 0) if isinstance(saved, dict) else 0
+        patience = self.args.early_stopping_patience
+        return reached or (patience is not None and waited >= patience)
+
+    def _load_ended(self, checkpoint: Path) -> TrainOutput:
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint:
+            # Beside this one, also where the folder of the run was moved.
+            checkpoint = checkpoint.parent / Path(self.state.best_model_checkpoint).name
+        self._load_from_checkpoint(str(checkpoint))
+        return TrainOutput(self.state.global_step, math.nan, {})
+
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         """The model's loss; what it was for which task is kept for the log."""
         task_id = inputs["task_id"][:1]
+        weight = self._weight(inputs["labels"]) if model.training and self.args.world_size > 1 else None
         result = super().compute_loss(model, inputs, *args, **kwargs)
+        if weight is not None:
+            result = (result[0] * weight, *result[1:]) if isinstance(result, tuple) else result * weight
         if model.training:
             loss = result[0] if isinstance(result, tuple) else result
             self._loss_sums = self._loss_sums.to(loss.device).index_add(0, task_id, loss.detach().float().reshape(1))
@@ -110,6 +169,11 @@ class PODTrainer(Seq2SeqTrainer):
                 0, task_id, torch.ones(1, device=loss.device)
             )
         return result
+
+    def _weight(self, labels: torch.Tensor) -> torch.Tensor:
+        """What a process' mean loss is multiplied by, so that the mean over processes is the mean over all tokens."""
+        tokens = (labels != IGNORED_LABEL).sum()
+        return tokens * self.args.world_size / self.accelerator.reduce(tokens.clone(), reduction="sum")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the mean training loss of each task since the last time."""
@@ -138,6 +202,7 @@ class PODTrainer(Seq2SeqTrainer):
             **kwargs: see `Seq2SeqTrainer`.
 
         Returns:
+            For each task the mean loss over all tokens of its answers, whatever batches or processes they are in:
             `eval_<task>_loss` for each task, `eval_loss`, their mean, and how long it took.
         """
         datasets = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -147,24 +212,62 @@ class PODTrainer(Seq2SeqTrainer):
             raise ValueError("there is nothing to evaluate: eval_dataset has no tasks")
         metrics: dict[str, float] = {}
         for name, dataset in datasets.items():
+            self._eval_loss, self._eval_tokens = 0.0, 0
             output = self.evaluation_loop(
-                self.get_eval_dataloader(dataset),
+                self.get_eval_dataloader(self._padded(dataset)),
                 description=f"Evaluation of {name}",
                 prediction_loss_only=True,
                 ignore_keys=ignore_keys,
                 metric_key_prefix=f"{metric_key_prefix}_{name}",
             )
+            sums = torch.tensor([self._eval_loss, float(self._eval_tokens)], device=self.args.device)
+            total, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
             metrics.update(output.metrics)
+            metrics[f"{metric_key_prefix}_{name}_loss"] = total / tokens
         losses = [metrics[f"{metric_key_prefix}_{name}_loss"] for name in datasets]
         metrics[f"{metric_key_prefix}_loss"] = sum(losses) / len(losses)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def prediction_step(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        """See `Trainer`; sums up the loss over tokens too."""
+        tokens = int((inputs["labels"] != IGNORED_LABEL).sum()) if "labels" in inputs else 0
+        result = super().prediction_step(model, inputs, *args, **kwargs)
+        if result[0] is not None and tokens:
+            self._eval_loss += float(result[0]) * tokens
+            self._eval_tokens += tokens
+        return result
+
+    def _padded(self, dataset: EvaluationSamples) -> Dataset[dict[str, Any]]:
+        # Accelerate fills the last batches of several processes with samples that were there already. These count not.
+        if self.args.world_size == 1:
+            return dataset
+        return _Padded(dataset, self.args.world_size * self.args.eval_batch_size)
+
     def _set_signature_columns_if_needed(self) -> None:
         # The base's forward, which the Trainer looks at, does not name what the tuner takes.
         super()._set_signature_columns_if_needed()
         self._signature_columns = list(dict.fromkeys([*self._signature_columns, *MODEL_COLUMNS]))
+
+
+class _Padded(Dataset[dict[str, Any]]):
+    """A dataset with samples added whose answers don't count, until its length is a multiple of a number."""
+
+    def __init__(self, dataset: EvaluationSamples, multiple: int) -> None:
+        self.dataset = dataset
+        self.length = -(-len(dataset) // multiple) * multiple
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index < len(self.dataset):
+            return self.dataset[index]
+        sample = self.dataset[0]
+        return {**sample, "labels": [IGNORED_LABEL] * len(sample["labels"])}
 
 
 class _EpochSetter(TrainerCallback):
@@ -173,6 +276,25 @@ class _EpochSetter(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.sampler.set_epoch(int(state.epoch))
+
+
+def _check_best(args: PODTrainingArguments, eval_dataset: dict[str, EvaluationSamples] | None) -> None:
+    # The Trainer would find out only after the first evaluation.
+    if not isinstance(eval_dataset, dict) or not args.load_best_model_at_end:
+        return
+    known = ["eval_loss", *(f"eval_{name}_loss" for name in eval_dataset)]
+    named = args.metric_for_best_model or "loss"
+    if (named if named.startswith("eval_") else f"eval_{named}") not in known:
+        raise ValueError(f"metric_for_best_model must be one of {known}, got {named!r}")
+
+
+def _check_lengths(samples: TrainingSamples) -> None:
+    # Which template a sample has is drawn, so one that is too long might come up only after hours.
+    for number, task in enumerate(samples.processor.tasks):
+        for index in range(min(_SAMPLES_CHECKED, samples.sizes[number])):
+            sample = samples.sample(SampleKey(number, index, 0))
+            for template in (*task.templates, task.bare):
+                samples.processor(replace(sample, template=template), task.name)
 
 
 def check_tasks(model: torch.nn.Module, processor: PODProcessor) -> None:

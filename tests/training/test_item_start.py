@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from peft_pod.corpus import load_corpus
 from peft_pod.indexing import collaborative_vectors, load_indexing
 from peft_pod.processing import PODProcessor
 from peft_pod.tasks import load_task
-from peft_pod.training import build_model, build_tokenizer, load_base_model, start_ids
+from peft_pod.training import build_model, build_tokenizer, load_base_model, start_items
 
 
 @pytest.fixture(scope="module")
@@ -28,31 +26,29 @@ def make_processor(train, id_tokens="whole"):
     )
 
 
-def test_ids_start_from_the_vectors_and_other_tokens_as_they_were(train):
+def test_items_start_from_the_vectors_and_other_tokens_as_they_were(train):
     processor = make_processor(train)
     before = load_base_model("scratch:tiny", processor.tokenizer).get_input_embeddings().weight.detach()
-    model = build_model("scratch:tiny", processor, train=train)
+    model = build_model("scratch:tiny", processor, train=train, item_start="collaborative")
     after = model.get_base_model().get_input_embeddings().weight.detach()
     vectors = collaborative_vectors(train, 64)
 
     tokens = processor.tokenizer.convert_tokens_to_ids([f"▁{word}" for word in processor.indexing.item_words])
-    known = np.flatnonzero(vectors.items.any(axis=1))
+    known = np.flatnonzero(vectors.any(axis=1))
     scale = before[tokens].square().mean().sqrt()
     torch.testing.assert_close(
-        after[tokens][known], scale * torch.from_numpy(vectors.items[known]).float(), rtol=1e-4, atol=1e-6
+        after[tokens][known], scale * torch.from_numpy(vectors[known]).float(), rtol=1e-4, atol=1e-6
     )
     unknown = np.setdiff1d(np.arange(60), known)
     torch.testing.assert_close(after[tokens][unknown], before[tokens][unknown])
 
-    users = processor.tokenizer.convert_tokens_to_ids([f"▁{word}" for word in processor.indexing.user_words])
-    torch.testing.assert_close(after[users], scale * torch.from_numpy(vectors.users).float(), rtol=1e-4, atol=1e-6)
     others = torch.ones(len(after), dtype=torch.bool)
-    others[tokens], others[users] = False, False
+    others[tokens] = False
     assert others.sum() > 100
     torch.testing.assert_close(after[others], before[others])
 
 
-def test_without_a_training_part_the_start_is_random(train):
+def test_by_default_the_start_is_random(train):
     processor = make_processor(train)
     base = load_base_model("scratch:tiny", processor.tokenizer, seed=3)
     model = build_model("scratch:tiny", processor, seed=3)
@@ -61,17 +57,23 @@ def test_without_a_training_part_the_start_is_random(train):
 
 def test_ids_of_several_tokens_are_refused(train):
     with pytest.raises(ValueError, match=r"the ID 'item_\d+' is written with 2 tokens, and vectors can only start"):
-        build_model("scratch:tiny", make_processor(train, "pieces"), train=train)
+        build_model("scratch:tiny", make_processor(train, "pieces"), train=train, item_start="collaborative")
+
+
+def test_vectors_need_a_training_part(train):
+    with pytest.raises(
+        ValueError, match="item_start='collaborative' makes vectors of the training part and needs train="
+    ):
+        build_model("scratch:tiny", make_processor(train), item_start="collaborative")
+    with pytest.raises(ValueError, match=r"item_start must be one of .*, got 'best'"):
+        build_model("scratch:tiny", make_processor(train), train=train, item_start="best")
 
 
 def test_vectors_that_do_not_fit_are_refused(train):
     processor = make_processor(train)
     base = load_base_model("scratch:tiny", processor.tokenizer)
-    with pytest.raises(ValueError, match=r"items have shape \(60, 5\), but there are 60 items.* 64 numbers"):
-        start_ids(base, processor, collaborative_vectors(train, 5))
-    vectors = collaborative_vectors(train, 64)
-    with pytest.raises(ValueError, match=r"users have shape \(3, 64\), but there are 40 users"):
-        start_ids(base, processor, replace(vectors, users=vectors.users[:3]))
+    with pytest.raises(ValueError, match=r"vectors has shape \(60, 5\), but there are 60 items.* 64 numbers"):
+        start_items(base, processor, collaborative_vectors(train, 5))
 
 
 def test_a_base_from_scratch_comes_back_from_its_config(train, tmp_path):

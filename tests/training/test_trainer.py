@@ -111,11 +111,39 @@ def test_validation_loss_is_the_mean_over_tasks(split, processor, tmp_path):
     assert metrics["eval_loss"] == pytest.approx(sum(expected.values()) / 3, rel=1e-4)
 
 
+def test_validation_loss_does_not_depend_on_batches(split, processor, tmp_path):
+    """Answers are of different lengths: the mean of the batches' means would be another number."""
+    evaluated = [
+        make_trainer(split, processor, tmp_path, per_device_eval_batch_size=size).evaluate() for size in (1, 64)
+    ]
+    for name in ("eval_sequential_loss", "eval_topn_loss", "eval_explanation_loss", "eval_loss"):
+        assert evaluated[0][name] == pytest.approx(evaluated[1][name], rel=1e-5)
+
+
+def test_accumulated_batches_are_averaged(split, processor, tmp_path):
+    """Trap: the Trainer takes T5 for a model that divides its loss by all accumulated tokens, and does not itself."""
+    recorder = Recorder()
+    make_trainer(
+        split, processor, tmp_path, callbacks=[recorder], max_steps=2, gradient_accumulation_steps=3, with_eval=False,
+        save_strategy="no",
+    ).train()  # fmt: skip
+    steps = [line for line in recorder.logs if "loss" in line]
+    assert len(steps) == 2
+    for line in steps:
+        of_tasks = [line[f"loss_{name}"] for name in TASKS]  # three batches, one of each task
+        assert line["loss"] == pytest.approx(sum(of_tasks) / 3, abs=1e-3)
+
+
 def test_the_best_model_is_kept(split, processor, tmp_path):
-    """A learning rate that ruins the model: what is kept at the end is the best epoch's, not the last's."""
-    trainer = make_trainer(split, processor, tmp_path, learning_rate=0.3, lr_scheduler_type="constant")
-    with torch.no_grad():  # start from a model that says nothing wrong yet, which such steps can only make worse
-        trainer.model.get_base_model().shared.weight.mul_(0.01)
+    """A model that is ruined after its first epoch: what is kept at the end is the best epoch's, not the last's."""
+
+    class Ruin(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, model=None, **kwargs):
+            if state.epoch >= 1:
+                with torch.no_grad():
+                    model.get_base_model().shared.weight.mul_(30)
+
+    trainer = make_trainer(split, processor, tmp_path, callbacks=[Ruin()])
     trainer.train()
     losses = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
     assert min(losses) < losses[-1]
@@ -138,6 +166,46 @@ def test_early_stopping_counts_consecutive_epochs(split, processor, tmp_path):
     # 4.5 is one epoch without a better loss, 3.0 starts the count anew, 3.5 and 3.2 are two in a row.
     assert trainer.state.epoch == 6
     assert trainer.state.best_metric == 3.0
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 2, 5, 6])
+def test_early_stopping_counts_on_after_resuming(split, processor, tmp_path, interrupted_after):
+    """Trap: by default the Trainer forgets the count, and would train for longer than a run without interruption."""
+    losses = [5.0, 4.0, 4.5, 3.0, 3.5, 3.2, 9.0, 1.0, 1.0, 1.0]
+
+    class Scripted(PODTrainer):
+        def evaluate(self, *args, **kwargs):
+            metrics = {"eval_loss": losses[round(self.state.epoch) - 1]}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+    class Interrupt(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            if state.epoch == interrupted_after:
+                raise KeyboardInterrupt
+
+    def make(*callbacks):
+        trainer = make_trainer(
+            split, processor, tmp_path, callbacks=callbacks, num_train_epochs=10, early_stopping_patience=2,
+            lr_scheduler_type="constant",
+        )  # fmt: skip
+        trainer.__class__ = Scripted
+        return trainer
+
+    first = make(Interrupt())
+    if interrupted_after < 6:
+        with pytest.raises(KeyboardInterrupt):
+            first.train()
+    else:
+        first.train()
+    resumed = make()
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.epoch == 6
+    assert resumed.state.best_metric == 3.0
+    if interrupted_after == 6:
+        expected = weights(first.model)
+        assert all(torch.equal(parameter, expected[name]) for name, parameter in weights(resumed.model).items())
 
 
 @pytest.mark.parametrize("mode", list(MODES))
@@ -192,6 +260,20 @@ def test_tasks_of_model_and_processor_must_agree(split, processor, tmp_path):
         PODTrainer(lora, arguments, processor=processor)
 
 
+def test_what_is_best_must_be_measured(split, processor, tmp_path):
+    with pytest.raises(ValueError, match=r"metric_for_best_model must be one of \['eval_loss', 'eval_seq.*got 'bleu'"):
+        make_trainer(split, processor, tmp_path, metric_for_best_model="bleu")
+    make_trainer(split, processor, tmp_path, metric_for_best_model="topn_loss")
+    with pytest.raises(ValueError, match="early_stopping_patience needs a metric_for_best_model"):
+        PODTrainingArguments(output_dir=str(tmp_path), metric_for_best_model=None, load_best_model_at_end=False)
+
+
+def test_templates_longer_than_the_model_takes_are_found_before_training(split, processor, tmp_path):
+    short = PODProcessor(processor.tokenizer, processor.indexing, processor.tasks, max_input_length=12)
+    with pytest.raises(ValueError, match="the input has .* tokens and the model takes 12"):
+        make_trainer(split, short, tmp_path, with_eval=False)
+
+
 def test_training_without_a_dataset_is_an_error(split, processor, tmp_path):
     model = build_model("scratch:tiny", processor)
     arguments = PODTrainingArguments(output_dir=str(tmp_path), eval_strategy="no", load_best_model_at_end=False)
@@ -203,6 +285,12 @@ def test_training_without_a_dataset_is_an_error(split, processor, tmp_path):
 def test_early_stopping_patience_is_checked(tmp_path):
     with pytest.raises(ValueError, match="early_stopping_patience must be at least 1, .*got 0"):
         PODTrainingArguments(output_dir=str(tmp_path), early_stopping_patience=0)
+
+
+@pytest.mark.parametrize("name", ["per_device_train_batch_size", "per_device_eval_batch_size", "num_train_epochs"])
+def test_numbers_that_count_are_checked(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name} must be above 0, got 0"):
+        PODTrainingArguments(output_dir=str(tmp_path), **{name: 0})
 
 
 def test_scratch_sizes_and_unknown_ones(processor):
@@ -238,6 +326,12 @@ def test_input_limit_follows_from_the_base(split, processor, tmp_path):
     fresh = PODProcessor(processor.tokenizer, processor.indexing, processor.tasks)
     build_model(str(tmp_path), fresh, num_virtual_tokens=10)
     assert fresh.max_input_length == 54
+    fresh = PODProcessor(processor.tokenizer, processor.indexing, processor.tasks, max_target_length=100)
+    build_model(str(tmp_path), fresh, num_virtual_tokens=62)
+    assert (fresh.max_input_length, fresh.max_target_length) == (2, 64)
+    fresh = PODProcessor(processor.tokenizer, processor.indexing, processor.tasks)
+    with pytest.raises(ValueError, match="num_virtual_tokens is 63, but base model .* has 64 positions .*use fewer"):
+        build_model(str(tmp_path), fresh, num_virtual_tokens=63)
 
 
 def test_trained_adapter_loads_from_the_checkpoint(split, processor, tmp_path):

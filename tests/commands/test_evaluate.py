@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from peft_pod.corpus import Corpus
+from peft_pod.generation import Recommender
+from peft_pod.metrics import evaluate_baselines, evaluate_model
+
+from .runs import call, contents, read
+
+FILES_OF_A_MODEL = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "base/config.json",
+    "items.parquet",
+    "pod_generation.json",
+    "pod_processor.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "users.parquet",
+]
+
+
+@pytest.fixture
+def own(run, tmp_path):
+    """A copy of the run, to be changed."""
+    return shutil.copytree(run[0], tmp_path / "own", ignore=shutil.ignore_patterns("checkpoints"))
+
+
+def test_json_is_one_object_and_equals_report_and_python(run):
+    folder, _ = run
+    trained = read(folder / "report.json")
+    done = call("evaluate", "--run", folder, "--limit", 7, "--json")
+    assert done.status == 0, done.err
+    printed = json.loads(done.out)
+    assert done.out.count("\n") == 1
+    assert printed == read(folder / "report.json") == trained
+
+    recommender = Recommender.from_pretrained(folder / "model")
+    split = Corpus.load_from_disk(folder / "corpus").split()
+    how = {"seed": 42, "limit": 7}
+    model = evaluate_model(recommender.engine, split, **how)
+    baselines = evaluate_baselines(recommender.processor.tasks, split, **how)
+    assert {task: result.to_dict() for task, result in model.items()} == printed["tasks"]
+    assert {
+        task: {name: result.to_dict() for name, result in results.items()} for task, results in baselines.items()
+    } == printed["baselines"]
+
+
+def test_another_part_has_a_report_of_its_own(own):
+    before = contents(own)
+    done = call("evaluate", "--run", own, "--part", "validation", "--limit", 5)
+    assert done.status == 0, done.err
+    after = contents(own)
+    assert set(after) - set(before) == {"report-validation.json", "ranking-validation.png"}
+    assert {name: after[name] for name in before} == before
+    report = read(own / "report-validation.json")
+    assert report["part"] == "validation"
+    assert {result["protocol"]["num_users"] for result in report["tasks"].values()} <= {5}
+    assert "sequential: validation, full catalogue, history excluded" in done.out
+
+
+def test_all_users_and_their_histories(own):
+    done = call("evaluate", "--run", own, "--keep_seen", "--json")
+    assert done.status == 0, done.err
+    sequential = json.loads(done.out)["tasks"]["sequential"]
+    assert sequential["protocol"] == {
+        "part": "test",
+        "num_users": 40,
+        "candidates": "full",
+        "history_excluded": False,
+        "beams": 10,
+    }
+
+
+@pytest.mark.parametrize("missing", FILES_OF_A_MODEL)
+def test_a_model_without_one_of_its_files(own, missing):
+    (own / "model" / missing).unlink()
+    for verb in (["evaluate"], ["recommend", "--num_users", 1]):
+        done = call(*verb, "--run", own)
+        assert done.status == 2
+        assert f"{own / 'model'}" in done.err
+        assert f"no {missing}" in done.err
+
+
+@pytest.mark.parametrize("damaged", ["adapter_model.safetensors", "pod_processor.json", "pod_generation.json"])
+def test_a_model_with_a_damaged_file(own, damaged):
+    whole = (own / "model" / damaged).read_bytes()
+    (own / "model" / damaged).write_bytes(whole[: len(whole) // 2])
+    done = call("evaluate", "--run", own)
+    assert done.status == 2
+    assert str(own / "model") in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("corpus/corpus.json", None, "corpus is not a saved corpus: it has no corpus.json"),
+        ("arguments.json", "{", "arguments.json is damaged: "),
+        ("arguments.json", "[]", "arguments.json must hold the sections corpus, model, training"),
+        ("arguments.json", None, "is not the folder of a run: there is no"),
+    ],
+)
+def test_a_run_with_a_file_that_is_missing_or_damaged(own, name, content, message):
+    if content is None:
+        (own / name).unlink()
+    else:
+        (own / name).write_text(content, encoding="utf-8")
+    done = call("evaluate", "--run", own)
+    assert done.status == 2
+    assert message in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--run is missing"),
+        (["--run", "nowhere"], "--run nowhere does not exist"),
+        (["--run", "RUN", "--limit", "0"], "limit must be at least 1, or left out to evaluate all users; got 0"),
+        (["--run", "RUN", "--limit", "-3"], "limit must be at least 1, .*got -3"),
+        (["--run", "RUN", "--limit", "few"], r"argument --limit\S*: invalid int value: 'few'"),
+        (["--run", "RUN", "--part", "train"], r"argument --part\S*: invalid choice: 'train'"),
+        (["--run", "RUN", "--parts", "test"], "unknown argument '--parts'; `peft-pod evaluate --help`"),
+    ],
+)
+def test_bad_arguments(run, arguments, message):
+    folder, _ = run
+    before = (folder / "report.json").read_bytes()
+    done = call("evaluate", *[folder if argument == "RUN" else argument for argument in arguments])
+    assert done.status == 2
+    assert done.out == ""
+    assert re.search(message, done.err), done.err
+    assert (folder / "report.json").read_bytes() == before

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from peft_pod.generation import Recommender
+from peft_pod.training import PODTrainer
+
+from .runs import call, contents, read, save_bart, small, train
+
+FILES = ["arguments.json", "log.json", "losses.png", "ranking.png", "report.json"]
+
+
+def test_a_run_leaves_what_the_readme_says(run):
+    folder, _ = run
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == FILES
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["checkpoints", "corpus", "model"]
+    for picture in ("losses.png", "ranking.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    arguments = read(folder / "arguments.json")
+    assert arguments["corpus"]["corpus_options"] == ["num_users=40", "num_items=60"]
+    assert arguments["model"]["num_virtual_tokens"] == 10
+    assert arguments["training"]["max_steps"] == 6
+    steps = [entry["step"] for entry in read(folder / "log.json") if "loss" in entry]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_table_has_model_and_baselines_of_the_report(run):
+    folder, printed = run
+    report = read(folder / "report.json")
+    assert list(report["tasks"]) == ["sequential", "topn", "explanation"]
+    for task, result in report["tasks"].items():
+        assert result["protocol"]["num_users"] == 7
+        block = printed[printed.index(f"\n{task}: ") :].split("\n\n")[0]
+        rows = {"model": result, **report["baselines"].get(task, {})}
+        assert len(rows) == (1 if task == "explanation" else 4)
+        for name, row in rows.items():
+            line = next(line for line in block.splitlines() if line.startswith(name))
+            numbers = [float(cell.rstrip("*")) for cell in line.removeprefix(name).split()]
+            assert numbers == pytest.approx(list(row["metrics"].values()), abs=0.0051)
+
+
+def test_the_same_command_gives_the_same_numbers(run, tmp_path):
+    folder, _ = run
+    assert train(small(), tmp_path / "again").status == 0
+    assert read(tmp_path / "again" / "report.json") == read(folder / "report.json")
+
+
+def test_config_file_and_flags_that_override_it(tmp_path):
+    config = tmp_path / "run.yaml"
+    values = small(max_steps=50, num_virtual_tokens=3, tasks=["topn"], early_stopping_patience=None)
+    values = {**values, "learning_rate": "2e-3", "train_base": False, "early_stopping_patience": None}
+    config.write_text(yaml.safe_dump(values), encoding="utf-8")
+    done = call("train", "--config", config, "--output-dir", tmp_path / "run", "--max-steps", 2, "--lora-r", 2)
+    assert done.status == 0, done.err
+    arguments = read(tmp_path / "run" / "arguments.json")
+    assert (arguments["training"]["max_steps"], arguments["model"]["num_virtual_tokens"]) == (2, 3)
+    assert (arguments["corpus"]["tasks"], arguments["corpus"]["evaluation_limit"]) == (["topn"], 7)
+    assert (arguments["model"]["lora_r"], arguments["model"]["train_base"]) == (2, False)
+    assert arguments["training"]["learning_rate"] == 0.002
+    assert arguments["training"]["early_stopping_patience"] is None
+    assert list(read(tmp_path / "run" / "report.json")["tasks"]) == ["topn"]
+
+
+class _StopsAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mode", [{}, {"train_base": False, "lora_r": 2}], ids=["full", "lora"])
+def test_resuming_ends_as_if_nothing_had_happened(tmp_path, monkeypatch, mode):
+    """With dropout, and with the best of all checkpoints kept, those before the interruption among them."""
+    options = small(
+        eval_strategy="steps", save_strategy="steps", eval_steps=2, save_steps=2, learning_rate=0.005, **mode
+    )
+    assert train(options, tmp_path / "unbroken").status == 0
+
+    class Interrupted(PODTrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, callbacks=[_StopsAt(5)], **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("peft_pod.commands.train.PODTrainer", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(options, tmp_path / "broken")
+    done = call("evaluate", "--run", tmp_path / "broken")
+    assert done.status == 2
+    assert "training did not end; go on with `peft-pod train` and --resume_from_checkpoint true" in done.err
+    # A checkpoint that was cut off is passed over.
+    (tmp_path / "broken" / "checkpoints" / "checkpoint-5").mkdir()
+
+    done = train(options, tmp_path / "broken", "--resume_from_checkpoint", "true")
+    assert done.status == 0, done.err
+    first, second = (
+        load_file(tmp_path / name / "model" / "adapter_model.safetensors") for name in ("unbroken", "broken")
+    )
+    assert first.keys() == second.keys()
+    assert all((first[name] - second[name]).abs().max() < 1e-5 for name in first)
+    logs = [read(tmp_path / name / "log.json") for name in ("unbroken", "broken")]
+    losses = [
+        [{name: entry[name] for name in entry if "loss" in name and name != "train_loss"} for entry in log]
+        for log in logs
+    ]
+    assert len(losses[0]) == len(losses[1]) == 10  # six steps, three evaluations, the summary
+    for expected, found in zip(*losses, strict=True):
+        assert found == pytest.approx(expected, abs=1e-4)
+    assert read(tmp_path / "broken" / "report.json") == read(tmp_path / "unbroken" / "report.json")
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        {"max_steps": 4, "eval_strategy": "no", "load_best_model_at_end": False, "lr_scheduler_type": "constant"},
+        {"max_steps": None, "num_train_epochs": 1, "per_device_train_batch_size": 64},
+    ],
+    ids=["steps", "epochs"],
+)
+def test_resuming_what_had_ended_changes_nothing(tmp_path, length):
+    """As where only the evaluation was interrupted. The Trainer itself would take a step more."""
+    options = small(tasks=["sequential"], learning_rate=0.005, save_strategy="epoch", **length)
+    assert train(options, tmp_path / "run").status == 0
+    before = contents(tmp_path / "run")
+    for name in ("report.json", "ranking.png"):
+        (tmp_path / "run" / name).unlink()
+    done = train(options, tmp_path / "run", "--resume_from_checkpoint", "true")
+    assert done.status == 0, done.err
+    after = contents(tmp_path / "run")
+    assert after.keys() == before.keys()
+    for name in ("report.json", "model/adapter_model.safetensors"):
+        assert after[name] == before[name]
+
+
+@pytest.mark.parametrize("mode", [["--no_train_base"], ["--no_train_base", "--lora_r", 4]], ids=["frozen", "lora"])
+def test_runs_that_leave_the_base_as_it_is(tmp_path, mode):
+    done = train(small(max_steps=3, tasks=["sequential"]), tmp_path / "run", *mode)
+    assert done.status == 0, done.err
+    names = list(load_file(tmp_path / "run" / "model" / "adapter_model.safetensors"))
+    assert any("lora_A" in name for name in names) == ("--lora_r" in mode)
+    assert not any("embed_tokens" in name or "shared" in name for name in names)
+    trained = read(tmp_path / "run" / "report.json")
+    done = call("evaluate", "--run", tmp_path / "run", "--limit", 7, "--json")
+    assert done.status == 0, done.err
+    assert read(tmp_path / "run" / "report.json") == trained
+
+
+def test_a_run_without_anything_to_draw(tmp_path):
+    """Neither a step that is logged nor a validation loss, and no task that ranks: the run ends well all the same."""
+    options = small(max_steps=2, logging_steps=50, eval_strategy="no", load_best_model_at_end=False)
+    done = train({**options, "tasks": ["explanation"]}, tmp_path / "run")
+    assert done.status == 0, done.err
+    assert not list((tmp_path / "run").glob("*.png"))
+    assert set(read(tmp_path / "run" / "report.json")["tasks"]) == {"explanation"}
+    done = call("recommend", "--run", tmp_path / "run", "--num_users", 1)
+    assert done.status == 2
+    assert "unknown task 'sequential'; this model has ['explanation']" in done.err
+
+
+def test_more_candidates_than_inputs_usually_hold(tmp_path):
+    options = small(corpus_options=["num_users=20", "num_items=650"], tasks=["topn"], num_negatives=600, max_steps=1)
+    done = train({**options, "per_device_train_batch_size": 2, "evaluation_limit": 2}, tmp_path / "run")
+    assert done.status == 0, done.err
+    result = read(tmp_path / "run" / "report.json")["tasks"]["topn"]
+    assert result["protocol"]["candidates"] == "candidates-601"
+
+
+def test_overwrite_replaces_a_run(tmp_path):
+    assert train(small(max_steps=1, tasks=["topn"]), tmp_path / "run").status == 0
+    (tmp_path / "run" / "report-validation.json").write_text("old", encoding="utf-8")
+    assert train(small(max_steps=2, tasks=["topn"]), tmp_path / "run", "--overwrite").status == 0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_file()) == FILES
+    assert read(tmp_path / "run" / "arguments.json")["training"]["max_steps"] == 2
+
+
+def test_inputs_longer_than_the_base_takes(tmp_path):
+    """A history loses its oldest items, an answer its end; both are as long as the positions allow."""
+    base = save_bart(tmp_path / "bart", positions=60)
+    options = small(
+        base_model=base, tasks=["sequential", "explanation"], num_virtual_tokens=8, max_steps=2, history_length=40
+    )
+    done = train(options, tmp_path / "run")
+    assert done.status == 0, done.err
+    recommender = Recommender.from_pretrained(tmp_path / "run" / "model")
+    assert recommender.processor.max_input_length == 52
+    assert recommender.processor.max_target_length == 60
+    history = list(recommender.catalogue.item_ids[:40])
+    user = recommender.catalogue.user_ids[0]
+    sample = recommender.processor.task("sequential").query(0, range(40))
+    assert 48 < len(recommender.processor(sample, "sequential")["input_ids"]) <= 52
+    done = call("recommend", "--run", tmp_path / "run", "--user", user, "--history", *history, "--k", 3, "--explain")
+    assert done.status == 0, done.err
+    expected = recommender.recommend(user, history, k=3)
+    assert [item.item_id for item in expected if f"[{item.item_id}]" in done.out] == [item.item_id for item in expected]
+    assert not {item.item_id for item in expected} & set(history)
+    recommender.processor.max_input_length = None
+    assert len(recommender.processor(sample, "sequential")["input_ids"]) > 60

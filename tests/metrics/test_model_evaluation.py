@@ -1,0 +1,236 @@
+"""Run as a module, this file evaluates a saved model in as many processes as were started."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from peft_pod.corpus import load_corpus
+from peft_pod.corpus.catalogue import Catalogue
+from peft_pod.generation import GenerationSettings, Recommender
+from peft_pod.indexing import load_indexing
+from peft_pod.metrics import evaluate_baselines, evaluate_model, load_baseline, load_metric
+from peft_pod.processing import PODCollator, PODProcessor
+from peft_pod.tasks import load_task
+from peft_pod.training import build_model, build_tokenizer, process_state
+
+from ..training.launching import run_in_processes
+
+KS = (1, 5, 10)
+TASKS = ("sequential", "topn", "explanation")
+
+
+def make_split():
+    """21 users, which two processes cannot share evenly, and 40 items."""
+    return load_corpus("embedded", num_users=21, num_items=40).split()
+
+
+@pytest.fixture(scope="module")
+def split():
+    return make_split()
+
+
+@pytest.fixture(scope="module")
+def recommender(split):
+    """A model that says something else of each user, with beams for all of the catalogue: its search is exact."""
+    indexing = load_indexing("random").fit(split.train, seed=1)
+    tasks = [load_task(name, **({"num_negatives": 12} if name == "topn" else {})) for name in TASKS]
+    tokenizer = build_tokenizer("scratch:tiny", split.train, indexing, tasks, vocabulary_size=400, id_tokens="pieces")
+    processor = PODProcessor(tokenizer, indexing, tasks, max_target_length=8)
+    model = build_model("scratch:tiny", processor, num_virtual_tokens=2, train_base=True)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    settings = GenerationSettings(item_beams=40, text_beams=2, batch_size=4)
+    return Recommender(model.eval(), processor, Catalogue.from_split(split), settings)
+
+
+def log_probabilities(recommender, sample, task, items):
+    """Of each item as the answer, by one teacher-forced pass over all of them; nothing is searched."""
+    encoded = [recommender.processor(replace(sample, target_item=item), task) for item in items]
+    batch = PODCollator(recommender.processor.tokenizer.pad_token_id)(encoded)
+    labels = batch["labels"]
+    with torch.no_grad():
+        scores = recommender.model(**batch).logits.log_softmax(-1)
+    found = scores.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+    return torch.where(labels >= 0, found, 0.0).sum(-1).tolist()
+
+
+def scores_of_ranks(ranks):
+    """HR and NDCG by their formulas, user by user; rank 0 is a miss."""
+    metrics = {}
+    for k in KS:
+        hits = [rank for rank in ranks if 1 <= rank <= k]
+        metrics[f"hr@{k}"] = len(hits) / len(ranks)
+        metrics[f"ndcg@{k}"] = sum(1 / math.log2(rank + 1) for rank in hits) / len(ranks)
+    return metrics
+
+
+def rank_exhaustively(recommender, split, part, task_name, exclude_seen=True):
+    task = recommender.processor.task(task_name)
+    ranks = []
+    for sample in task.evaluation_samples(split, part, 5):
+        if task_name == "topn":
+            allowed = list(sample.items["candidates"])
+        else:
+            history = set(split.history(sample.user, part).tolist()) if exclude_seen else set()
+            allowed = [item for item in range(split.train.num_items) if item not in history]
+        scores = dict(zip(allowed, log_probabilities(recommender, sample, task_name, allowed), strict=True))
+        target = split.target(sample.user, part)
+        better = sum(score > scores[target] for score in scores.values()) if target in scores else math.inf
+        ranks.append(0 if math.isinf(better) else int(better) + 1)
+    return ranks
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_items_are_ranked_as_by_scoring_all_of_them(recommender, split, part, exclude_seen):
+    results = evaluate_model(
+        recommender.engine, split, part, tasks=["sequential", "topn"], seed=5, exclude_seen=exclude_seen
+    )
+    for name in ("sequential", "topn"):
+        ranks = rank_exhaustively(recommender, split, part, name, exclude_seen)
+        assert len(set(ranks)) > 5  # the model tells the users apart
+        assert results[name].metrics == pytest.approx(scores_of_ranks(ranks), abs=1e-9)
+    assert results["sequential"].protocol.to_dict() == {
+        "part": part, "num_users": 21, "candidates": "full", "history_excluded": exclude_seen, "beams": 40,
+    }  # fmt: skip
+    assert results["topn"].protocol.to_dict() == {
+        "part": part, "num_users": 21, "candidates": "candidates-13", "beams": 40, "candidate_seed": 5,
+    }  # fmt: skip
+
+
+def test_sentences_are_measured_against_the_users_own(recommender, split):
+    result = evaluate_model(recommender.engine, split, tasks=["explanation"])["explanation"]
+    samples = recommender.processor.task("explanation").evaluation_samples(split, "test")
+    pairs = {(entry.user, entry.item): entry.text for entry in split.explanations("test")}
+    users, items = zip(*((sample.user, sample.items["item"][0]) for sample in samples), strict=True)
+    written = recommender.explain(
+        [split.train.user_ids[user] for user in users], [split.train.item_ids[item] for item in items]
+    )
+    expected = load_metric("explanation").compute(
+        predictions=written,
+        references=[pairs[user, item] for user, item in zip(users, items, strict=True)],
+        features=[sample.target_feature or "" for sample in samples],
+    )
+    assert result.metrics == pytest.approx(expected)
+    assert result.protocol.to_dict() == {"part": "test", "num_users": len(samples), "beams": 2}
+
+
+def test_baselines_are_asked_what_the_model_is_asked(recommender, split, monkeypatch):
+    """The samples that the engine gets and the users, histories and candidates that the baselines get."""
+    asked = {}
+    find_items = recommender.engine.find_items
+    monkeypatch.setattr(
+        recommender.engine,
+        "find_items",
+        lambda samples, task, **how: asked.setdefault(task, (samples, how)) and find_items(samples, task, **how),
+    )
+    how = {"seed": 3, "limit": 9}
+    model = evaluate_model(recommender.engine, split, **how)
+
+    given = []
+    kind = type(load_baseline("popularity"))
+    recommend = kind.recommend
+
+    def recorded(self, histories, k=10, **arguments):
+        given.append((histories, arguments))
+        return recommend(self, histories, k, **arguments)
+
+    monkeypatch.setattr(kind, "recommend", recorded)
+    baselines = evaluate_baselines(recommender.processor.tasks, split, **how)
+    assert list(baselines) == list(asked) == ["sequential", "topn"]
+    assert all(set(results) == {"random", "popularity", "co-occurrence"} for results in baselines.values())
+    for (task, (samples, searched)), (histories, arguments) in zip(asked.items(), given, strict=True):
+        assert len(samples) == 9
+        assert [sample.user for sample in samples] == list(arguments["users"])
+        assert [split.history(sample.user, "test").tolist() for sample in samples] == [
+            history.tolist() for history in histories
+        ]
+        assert searched["exclude"] == arguments["exclude_seen"] == (task == "sequential")
+        if task == "topn":
+            for sample, candidates in zip(samples, arguments["candidates"], strict=True):
+                assert list(sample.items["candidates"]) == candidates.tolist()
+                assert sample.target_item in candidates
+        else:
+            assert arguments["candidates"] is None
+        assert all(row.protocol.comparable_to(model[task].protocol) for row in baselines[task].values())
+
+
+def test_limit_and_seed(recommender, split, monkeypatch):
+    users = {}
+    find_items = recommender.engine.find_items
+    monkeypatch.setattr(
+        recommender.engine,
+        "find_items",
+        lambda samples, task, **how: (
+            users.update({task: [s.user for s in samples]}) or find_items(samples, task, **how)
+        ),
+    )
+
+    def evaluate(**how):
+        result = evaluate_model(recommender.engine, split, tasks=["topn"], **how)["topn"]
+        return users["topn"], result
+
+    everyone, whole = evaluate()
+    assert everyone == split.evaluated_users("test").tolist()
+    some, limited = evaluate(limit=6, seed=1)
+    assert len(some) == 6
+    assert some == sorted(some)
+    assert set(some) < set(everyone)
+    assert limited.protocol.num_users == 6
+    assert evaluate(limit=6, seed=1) == (some, limited)
+    assert evaluate(limit=6, seed=2)[0] != some
+    assert evaluate(limit=21) == (everyone, whole) == evaluate(limit=500)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_that_leaves_nobody(recommender, split, limit):
+    with pytest.raises(ValueError, match=f"limit must be at least 1, or left out to evaluate all users; got {limit}"):
+        evaluate_model(recommender.engine, split, limit=limit)
+    with pytest.raises(ValueError, match=f"limit must be at least 1, or left out to evaluate all users; got {limit}"):
+        evaluate_baselines(recommender.processor.tasks, split, limit=limit)
+
+
+def test_unknown_task(recommender, split):
+    with pytest.raises(ValueError, match="unknown task 'rating'; this model has"):
+        evaluate_model(recommender.engine, split, tasks=["rating"])
+
+
+def evaluate_saved(folder: Path) -> None:
+    """Evaluate the model of a folder; each process writes down what it got."""
+    state = process_state()
+    recommender = Recommender.from_pretrained(folder / "model")
+    split = make_split()
+    results = {
+        "all": evaluate_model(recommender.engine, split),
+        # Fewer samples than processes: one of them has nothing to do.
+        "one": evaluate_model(recommender.engine, split, limit=1),
+    }
+    numbers = {name: {task: row.to_dict() for task, row in rows.items()} for name, rows in results.items()}
+    seen = {"processes": state.num_processes, "results": numbers}
+    (folder / f"seen-{state.process_index}.json").write_text(json.dumps(seen), encoding="utf-8")
+
+
+def test_two_processes_get_the_results_of_one(recommender, split, tmp_path):
+    recommender.save_pretrained(tmp_path / "model")
+    run_in_processes("tests.metrics.test_model_evaluation", [str(tmp_path)])
+    two = [json.loads((tmp_path / f"seen-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    evaluate_saved(tmp_path)
+    one = json.loads((tmp_path / "seen-0.json").read_text(encoding="utf-8"))
+    assert one["processes"] == 1
+    assert two[0] == two[1] == {"processes": 2, "results": one["results"]}
+    assert one["results"]["all"]["sequential"]["protocol"]["num_users"] % 2 == 1
+    assert np.count_nonzero(list(one["results"]["all"]["topn"]["metrics"].values())) > 3
+
+
+if __name__ == "__main__":
+    evaluate_saved(Path(sys.argv[1]))
