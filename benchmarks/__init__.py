@@ -1,0 +1,1 @@
+"""Measurements, each a script that prints JSON. Never run as tests."""
