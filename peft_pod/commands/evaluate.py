@@ -14,7 +14,7 @@ from peft_pod.training import process_state
 from peft_pod.training.plots import plot_ranking
 
 from .arguments import parse_arguments
-from .run_folder import RunFolder
+from .run_folder import RunFolder, report_variant
 
 
 @dataclass
@@ -47,6 +47,7 @@ def run(arguments: Sequence[str]) -> None:
         seed=seed,
         limit=options.limit,
         exclude_seen=not options.keep_seen,
+        variant=report_variant(options.part, options.limit, not options.keep_seen),
         as_json=options.json,
     )
 
@@ -61,6 +62,7 @@ def evaluate_and_report(
     seed: int = 0,
     limit: int | None = None,
     exclude_seen: bool = True,
+    variant: str = "",
     as_json: bool = False,
 ) -> Report:
     """Evaluate model and baselines, print the report, and write it and its picture into the run's folder.
@@ -77,6 +79,7 @@ def evaluate_and_report(
         seed: of the candidates.
         limit: at most so many samples a task.
         exclude_seen: whether histories are left out of rankings.
+        variant: added to the names of the two files, so that they don't replace those of another question.
         as_json: print JSON in place of a table.
     """
     how: dict[str, Any] = {"seed": seed, "limit": limit, "exclude_seen": exclude_seen}
@@ -93,8 +96,8 @@ def evaluate_and_report(
         seed=seed,
     )
     if process_state().is_main_process:
-        report.save(folder.report(part))
+        report.save(folder.report(variant))
         if any(metric.startswith("hr@") for result in report.tasks.values() for metric in result.metrics):
-            plot_ranking(report.to_dict(), folder.ranking_plot(part))
+            plot_ranking(report.to_dict(), folder.ranking_plot(variant))
         print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else format_table(report))
     return report

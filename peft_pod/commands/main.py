@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"peft-pod: unknown verb {verb!r}\n\n{_usage()}", file=sys.stderr)
         return 2
+    # Said by transformers of a call that PEFT makes; nobody who runs the command can act on it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     # The verbs import torch and transformers, which takes seconds that --help should not take.
     command = import_module(f"peft_pod.commands.{verb}")
     try:

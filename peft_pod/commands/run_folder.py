@@ -48,9 +48,9 @@ class RunFolder:
         """The arguments of the run."""
         return self.path / "arguments.json"
 
-    def report(self, part: Part = "test") -> Path:
-        """Metrics of model and baselines on a part."""
-        return self.path / f"report{_ending(part)}.json"
+    def report(self, variant: str = "") -> Path:
+        """Metrics of model and baselines; see `report_variant`."""
+        return self.path / f"report{variant}.json"
 
     @property
     def log(self) -> Path:
@@ -62,9 +62,9 @@ class RunFolder:
         """Losses by step, as a picture."""
         return self.path / "losses.png"
 
-    def ranking_plot(self, part: Part = "test") -> Path:
-        """HR@k of model and baselines on a part, as a picture."""
-        return self.path / f"ranking{_ending(part)}.png"
+    def ranking_plot(self, variant: str = "") -> Path:
+        """HR@k of model and baselines, as a picture; see `report_variant`."""
+        return self.path / f"ranking{variant}.png"
 
     def check_new(self, *, overwrite: bool) -> None:
         """Check that a new run may go into the folder.
@@ -210,5 +210,14 @@ class RunFolder:
         return folder
 
 
-def _ending(part: Part) -> str:
-    return "" if part == "test" else f"-{part}"
+def report_variant(part: Part, limit: int | None, exclude_seen: bool) -> str:
+    """What is added to the name of a report that asks something else than the whole test part does.
+
+    Example:
+        >>> report_variant("test", None, True), report_variant("validation", 500, False)
+        ('', '-validation-500-history-included')
+    """
+    words = ["validation"] if part == "validation" else []
+    words += [] if limit is None else [str(limit)]
+    words += [] if exclude_seen else ["history-included"]
+    return "".join(f"-{word}" for word in words)

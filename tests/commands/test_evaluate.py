@@ -51,14 +51,14 @@ def test_json_is_one_object_and_equals_report_and_python(run):
     } == printed["baselines"]
 
 
-def test_another_part_has_a_report_of_its_own(own):
+def test_another_question_has_a_report_of_its_own(own):
     before = contents(own)
     done = call("evaluate", "--run", own, "--part", "validation", "--limit", 5)
     assert done.status == 0, done.err
     after = contents(own)
-    assert set(after) - set(before) == {"report-validation.json", "ranking-validation.png"}
+    assert set(after) - set(before) == {"report-validation-5.json", "ranking-validation-5.png"}
     assert {name: after[name] for name in before} == before
-    report = read(own / "report-validation.json")
+    report = read(own / "report-validation-5.json")
     assert report["part"] == "validation"
     assert {result["protocol"]["num_users"] for result in report["tasks"].values()} <= {5}
     assert "sequential: validation, full catalogue, history excluded" in done.out
@@ -67,6 +67,7 @@ def test_another_part_has_a_report_of_its_own(own):
 def test_all_users_and_their_histories(own):
     done = call("evaluate", "--run", own, "--keep_seen", "--json")
     assert done.status == 0, done.err
+    assert json.loads(done.out) == read(own / "report-history-included.json")
     sequential = json.loads(done.out)["tasks"]["sequential"]
     assert sequential["protocol"] == {
         "part": "test",
