@@ -32,10 +32,13 @@ def main() -> None:
 
     # Items and users get words as IDs; tasks turn interactions into questions and answers.
     indexing = load_indexing("sequential").fit(split.train)
-    tasks = [load_task(name, bare_probability=0.5) for name in ("sequential", "explanation")]
+    tasks = [load_task("sequential", segments="prefixes", bare_probability=0.5), load_task("explanation")]
     processor = PODProcessor(build_tokenizer(base, split.train, indexing, tasks), indexing, tasks)
 
-    model = build_model(base, processor, num_virtual_tokens=10, train_base=True)
+    # With random weights, items start from who took them together; leave `item_start` out for a pretrained base.
+    model = build_model(
+        base, processor, train=split.train, item_start="collaborative", num_virtual_tokens=10, train_base=True
+    )
     arguments = PODTrainingArguments(
         output_dir=f"{options.output_dir}/checkpoints", num_train_epochs=options.epochs, learning_rate=2e-3
     )
