@@ -31,14 +31,14 @@ def own(run, tmp_path):
     return shutil.copytree(run[0], tmp_path / "own", ignore=shutil.ignore_patterns("checkpoints"))
 
 
-def test_json_is_one_object_and_equals_report_and_python(run):
-    folder, _ = run
+def test_json_is_one_object_and_equals_report_and_python(own):
+    folder = own
     trained = read(folder / "report.json")
     done = call("evaluate", "--run", folder, "--limit", 7, "--json")
     assert done.status == 0, done.err
     printed = json.loads(done.out)
     assert done.out.count("\n") == 1
-    assert printed == read(folder / "report.json") == trained
+    assert printed == read(folder / "report-7.json") == trained
 
     recommender = Recommender.from_pretrained(folder / "model")
     split = Corpus.load_from_disk(folder / "corpus").split()
