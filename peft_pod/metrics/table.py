@@ -14,7 +14,7 @@ _PERCENT_PREFIXES = ("bleu", "rouge")
 def format_table(report: Report) -> str:
     """A table of a report, one block a task: rows are the model and the baselines, columns the metrics.
 
-    The best of each column has a `*`; equally good rows all have one. A row measured by another protocol than the
+    The best of each column has a `*`, where there is something to compare; equally good rows all have one. A row measured by another protocol than the
     block's title says has a dagger and its own protocol below the block, and can't be the best. Scores between 0 and
     1 have four decimals, BLEU and ROUGE (0 to 100) two. Below a block stands which baselines beat the model.
 
@@ -60,7 +60,8 @@ def _block(report: Report, task: str) -> str:
     title = next(iter(rows.values())).protocol
     strange = [name for name, row in rows.items() if not row.protocol.comparable_to(title)]
     columns = list(dict.fromkeys(metric for row in rows.values() for metric in row.metrics))
-    best = _best({name: row for name, row in rows.items() if name not in strange}, columns)
+    compared = {name: row for name, row in rows.items() if name not in strange}
+    best = _best(compared, columns) if len(compared) > 1 else {}
 
     labels = {name: f"{name} {_ROW_MARK}" if name in strange else name for name in rows}
     cells = {
