@@ -13,7 +13,7 @@ import json
 import tempfile
 from typing import Any
 
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 
 from peft_pod.corpus import LeaveOneOut, load_corpus
 from peft_pod.generation import GenerationEngine, GenerationSettings
@@ -74,6 +74,7 @@ def run(split: LeaveOneOut, start: ItemStart, seed: int, steps: int, limit: int)
             eval_strategy="no",
             save_strategy="no",
             load_best_model_at_end=False,
+            disable_tqdm=True,
             seed=seed,
         )
         validation = EvaluationSamples.of_part(split, "validation", processor, seed=0, limit=limit)
@@ -84,6 +85,7 @@ def run(split: LeaveOneOut, start: ItemStart, seed: int, steps: int, limit: int)
             train_dataset=TrainingSamples(split.train, processor, seed=seed),
             eval_dataset=validation,
         )
+        trainer.remove_callback(PrinterCallback)  # standard output is for the JSON alone
         trainer.train()
         loss = trainer.evaluate()["eval_loss"]
     engine = GenerationEngine(model.eval(), processor, GenerationSettings(item_beams=10))
