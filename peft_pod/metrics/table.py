@@ -14,9 +14,10 @@ _PERCENT_PREFIXES = ("bleu", "rouge")
 def format_table(report: Report) -> str:
     """A table of a report, one block a task: rows are the model and the baselines, columns the metrics.
 
-    The best of each column has a `*`, where there is something to compare; equally good rows all have one. A row measured by another protocol than the
-    block's title says has a dagger and its own protocol below the block, and can't be the best. Scores between 0 and
-    1 have four decimals, BLEU and ROUGE (0 to 100) two. Below a block stands which baselines beat the model.
+    The best of each column has a `*`, where there is something to compare; equally good rows all have one. A row
+    measured by another protocol than the block's title says has a dagger and its own protocol below the block, and
+    can't be the best. Scores between 0 and 1 have four decimals, BLEU and ROUGE (0 to 100) two. Below a block stands
+    which baselines beat the model.
 
     Args:
         report: the results.
