@@ -1,7 +1,8 @@
 """POD as a PEFT method, laid out as PEFT lays out its own."""
 
 from .config import PODConfig, PromptDistillationConfig
+from .initialisation import template_texts
 from .layer import PromptLayer
 from .model import PODModel
 
-__all__ = ["PODConfig", "PODModel", "PromptDistillationConfig", "PromptLayer"]
+__all__ = ["PODConfig", "PODModel", "PromptDistillationConfig", "PromptLayer", "template_texts"]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from peft import LoraConfig, TaskType
 from peft.utils import PeftType
 from peft.utils.constants import DUMMY_TARGET_MODULES
 
-PromptInit = Literal["uniform", "vocabulary"]
+from .model_card import say_how_to_load
+
+PromptInit = Literal["uniform", "vocabulary", "text", "adapter"]
+
+# Tasks' prompts are named with it, so that no name clashes with an adapter's, by which PEFT filters, or with a method
+# of torch's containers.
+TASK_PREFIX = "task_"
 
 
 @dataclass
@@ -28,9 +34,21 @@ class PromptDistillationConfig(LoraConfig):
         whole_word_embedding: whether IDs get whole-word embeddings. The model then needs `whole_word_ids`.
         max_whole_words: rows of the whole-word table, the most IDs an input may hold.
         prompt_init: how prompts start: `"uniform"` between −`prompt_init_range` and +`prompt_init_range` (the
-            paper), or `"vocabulary"`, embeddings of tokens sampled from the base's vocabulary.
+            paper); `"vocabulary"`, embeddings of tokens sampled from the base's vocabulary; `"text"`, embeddings of a
+            text's tokens, repeated or cut to `num_virtual_tokens`; or `"adapter"`, the prompts of a saved adapter.
         prompt_init_range: half the width of the uniform distribution.
+        prompt_init_text: for `"text"`: one text a task, in the order of the tasks; needs `tokenizer_name_or_path`.
+            `template_texts` gives those of the library's own tasks.
+        tokenizer_name_or_path: the base's tokenizer, by which `prompt_init_text` is read.
+        prompt_init_token_ids: for `"text"`: token IDs for each task instead of texts. Texts are written here once they
+            are read, so that a saved adapter no longer needs the tokenizer.
+        prompt_init_adapter: for `"adapter"`: folder or Hub ID of a saved POD adapter with as many prompt vectors.
+        prompt_init_tasks: for `"adapter"`: the saved adapter's task that each task starts from; by default the one of
+            the same name.
         init_seed: seed of the prompts' start, so that the same configuration starts the same everywhere.
+        train_tasks: train the prompts of these tasks alone; other tasks' prompts, whole-word embeddings, LoRA and the
+            base stay as they are, and so does what the other tasks answer. By default all that the adapter has is
+            trained. See `PODModel.set_train_tasks`.
         train_base: train all of the base model too.
         r: LoRA's rank; 0, the default, means no LoRA.
 
@@ -54,12 +72,32 @@ class PromptDistillationConfig(LoraConfig):
     )
     max_whole_words: int = field(default=512, metadata={"help": "The most IDs that one input may hold."})
     prompt_init: PromptInit = field(
-        default="uniform", metadata={"help": "How prompts start: 'uniform' (the paper) or 'vocabulary'."}
+        default="uniform",
+        metadata={"help": "How prompts start: 'uniform' (the paper), 'vocabulary', 'text' or 'adapter'."},
     )
     prompt_init_range: float = field(
         default=0.1, metadata={"help": "Half the width of the uniform start (paper: 0.1)."}
     )
+    prompt_init_text: list[str] | None = field(
+        default=None, metadata={"help": "For prompt_init='text': one text a task, in the order of the tasks."}
+    )
+    tokenizer_name_or_path: str | None = field(
+        default=None, metadata={"help": "The base's tokenizer, by which prompt_init_text is read."}
+    )
+    prompt_init_token_ids: list[list[int]] | None = field(
+        default=None, metadata={"help": "For prompt_init='text': token IDs for each task, in the place of texts."}
+    )
+    prompt_init_adapter: str | None = field(
+        default=None, metadata={"help": "For prompt_init='adapter': folder or Hub ID of a saved POD adapter."}
+    )
+    prompt_init_tasks: list[str] | None = field(
+        default=None,
+        metadata={"help": "For prompt_init='adapter': which of its tasks each task starts from (default: same name)."},
+    )
     init_seed: int = field(default=0, metadata={"help": "Seed of the prompts' start."})
+    train_tasks: list[str] | list[int] | None = field(
+        default=None, metadata={"help": "Train the prompts of these tasks alone, and nothing else; default: all."}
+    )
     train_base: bool = field(
         default=False, metadata={"help": "Train all of the base model too; the checkpoint then carries its weights."}
     )
@@ -75,11 +113,16 @@ class PromptDistillationConfig(LoraConfig):
             )
         super().__post_init__()
         self.peft_type = PeftType("POD")
-        self._check_tasks()
+        # PEFT saves a configuration as one for inference: this one describes weights that a checkpoint holds.
+        self._has_checkpoint = self.inference_mode
+        self.check_tasks()
+        self.check_train_tasks()
         self._check_prompts()
+        self._check_prompt_init()
         self._check_training_mode()
 
-    def _check_tasks(self) -> None:
+    def check_tasks(self) -> None:
+        """Check `tasks` and `num_tasks`; raises `ValueError`."""
         if self.tasks is None and self.num_tasks is None:
             raise ValueError("PODConfig needs `tasks` (names, in order) or `num_tasks`")
         if self.tasks is not None:
@@ -88,10 +131,25 @@ class PromptDistillationConfig(LoraConfig):
             self.tasks = list(self.tasks)
             if len(set(self.tasks)) != len(self.tasks):
                 raise ValueError(f"tasks names a task twice: {self.tasks}")
+            dotted = [task for task in self.tasks if "." in task]
+            if dotted:
+                raise ValueError(
+                    f"tasks has {dotted[0]!r}, but a task's name must hold no '.': weights are named by it"
+                )
             if self.num_tasks not in (None, len(self.tasks)):
                 raise ValueError(f"num_tasks is {self.num_tasks}, but tasks names {len(self.tasks)}: {self.tasks}")
             self.num_tasks = len(self.tasks)
         _check_positive("num_tasks", self.num_tasks)
+
+    def check_train_tasks(self) -> None:
+        """Check `train_tasks`; raises `ValueError`."""
+        if self.train_tasks is not None:
+            if isinstance(self.train_tasks, str) or not self.train_tasks:
+                raise ValueError(f"train_tasks must be a list of at least one task, got {self.train_tasks!r}")
+            for task in self.train_tasks:
+                self.task_key(task)
+            if self.bias != "none":
+                raise ValueError(f"train_tasks trains prompts alone, but bias={self.bias!r} trains the base's biases")
 
     def _check_prompts(self) -> None:
         _check_positive("num_virtual_tokens", self.num_virtual_tokens)
@@ -100,6 +158,29 @@ class PromptDistillationConfig(LoraConfig):
             raise ValueError(f"prompt_init must be one of {list(get_args(PromptInit))}, got {self.prompt_init!r}")
         if not self.prompt_init_range > 0:
             raise ValueError(f"prompt_init_range must be above 0, got {self.prompt_init_range!r}")
+
+    def _check_prompt_init(self) -> None:
+        needed = {
+            "prompt_init_text": "text",
+            "prompt_init_token_ids": "text",
+            "prompt_init_adapter": "adapter",
+            "prompt_init_tasks": "adapter",
+        }
+        for name, init in needed.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if self.prompt_init != init:
+                raise ValueError(f"{name} is set but prompt_init is {self.prompt_init!r}: set prompt_init={init!r}")
+            if name != "prompt_init_adapter" and (isinstance(value, str) or len(value) != self.num_tasks):
+                raise ValueError(f"{name} must be a list of {self.num_tasks} entries, one a task, got {value!r}")
+        if self.prompt_init == "text" and self.prompt_init_token_ids is None:
+            if self.prompt_init_text is None:
+                raise ValueError("prompt_init='text' needs prompt_init_text, or prompt_init_token_ids")
+            if self.tokenizer_name_or_path is None:
+                raise ValueError("prompt_init_text needs tokenizer_name_or_path, the base's tokenizer")
+        if self.prompt_init == "adapter" and self.prompt_init_adapter is None:
+            raise ValueError("prompt_init='adapter' needs prompt_init_adapter, the folder of a saved adapter")
 
     def _check_training_mode(self) -> None:
         if not isinstance(self.r, int) or self.r < 0:
@@ -135,6 +216,28 @@ class PromptDistillationConfig(LoraConfig):
         if name not in self.tasks:
             raise ValueError(f"unknown task {name!r}; this adapter has {self.tasks}")
         return self.tasks.index(name)
+
+    @property
+    def task_keys(self) -> list[str]:
+        """What the tasks' prompts are called in a state dict, in the order of the tasks: `task_topn`, or `task_0`."""
+        names = range(cast(int, self.num_tasks)) if self.tasks is None else self.tasks
+        return [f"{TASK_PREFIX}{name}" for name in names]
+
+    def task_key(self, task: str | int) -> str:
+        """What the prompts of a task, given by name or number, are called in a state dict.
+
+        Raises:
+            ValueError: there is no such task.
+        """
+        number = self.task_index(task) if isinstance(task, str) else task
+        if not 0 <= number < cast(int, self.num_tasks):
+            raise ValueError(f"task {number} is out of range: this adapter has {self.num_tasks} tasks")
+        return self.task_keys[number]
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """Save the configuration, and say in the model card beside it, where there is one, how to load the adapter."""
+        super().save_pretrained(save_directory, **kwargs)
+        say_how_to_load(save_directory)
 
 
 PODConfig = PromptDistillationConfig

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from .config import PromptDistillationConfig
-from .embedding import embed_tokens
+from .embedding import embed_tokens, input_scale, padding_token
 from .layer import PromptLayer
 
 TaskId = torch.Tensor | int | str
@@ -80,7 +80,7 @@ def assemble_inputs(
         input_ids: tokens, shape `(batch, length)`; or give `inputs_embeds`.
         attention_mask: 1 for tokens, 0 for padding, shape `(batch, length)`. Without it, tokens that are the base's
             padding token are not attended.
-        inputs_embeds: tokens embedded by the caller, shape `(batch, length, hidden)`.
+        inputs_embeds: tokens embedded by the caller as the base takes them, shape `(batch, length, hidden)`.
         task_id: see `task_id_tensor`.
         whole_word_ids: n for the tokens of the n-th ID, 0 for others, shape `(batch, length)`.
 
@@ -93,15 +93,18 @@ def assemble_inputs(
     if inputs_embeds is None and input_ids is not None:
         inputs_embeds = embed_tokens(model, input_ids)
         if attention_mask is None:
-            attention_mask = _mask_from_padding(input_ids, model.config.pad_token_id)
+            attention_mask = _mask_from_padding(input_ids, padding_token(model))
     elif inputs_embeds is None or input_ids is not None:
         raise ValueError("give exactly one of input_ids and inputs_embeds")
     elif attention_mask is None:
         attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
 
+    # Where the encoder scales all that it is given, what POD adds would be scaled too, and nowhere else it is.
+    scale = input_scale(model)
     if layer.has_whole_words():
-        inputs_embeds = inputs_embeds + _whole_words(layer, config, whole_word_ids, inputs_embeds).to(inputs_embeds)
-    prompts = layer.prompt(task_id_tensor(task_id, config, len(inputs_embeds), inputs_embeds.device))
+        words = _whole_words(layer, config, whole_word_ids, inputs_embeds) / scale
+        inputs_embeds = inputs_embeds + words.to(inputs_embeds)
+    prompts = layer.prompt(task_id_tensor(task_id, config, len(inputs_embeds), inputs_embeds.device)) / scale
     return {
         "inputs_embeds": torch.cat([prompts.to(inputs_embeds), inputs_embeds], dim=1),
         "attention_mask": extend_mask(attention_mask, config.num_virtual_tokens),

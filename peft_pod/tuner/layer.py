@@ -9,6 +9,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from .config import PromptDistillationConfig
+from .initialisation import initial_prompts
 
 
 class PromptLayer(nn.Module, BaseTunerLayer):
@@ -17,7 +18,8 @@ class PromptLayer(nn.Module, BaseTunerLayer):
     It stands beside the base model, not inside it: the base's modules stay as they are.
 
     Attributes:
-        pod_prompts: by adapter, shape `(num_tasks, num_virtual_tokens, hidden)`.
+        pod_prompts: by adapter and task (`PODConfig.task_keys`), shape `(num_virtual_tokens, hidden)` each: a task that
+            is not trained is a parameter of its own, which neither gradients nor weight decay reach.
         pod_whole_words: by adapter, shape `(max_whole_words, hidden)`; only adapters with whole-word embeddings.
 
     Example:
@@ -34,13 +36,14 @@ class PromptLayer(nn.Module, BaseTunerLayer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pod_prompts = nn.ParameterDict()
+        self.pod_prompts = nn.ModuleDict()
         self.pod_whole_words = nn.ParameterDict()
+        self.merged_adapters: list[str] = []
 
     @property
     def weight(self) -> torch.Tensor:
-        """The active adapter's prompts: PEFT reads device and type of a layer from `weight`."""
-        return self.pod_prompts[self._active_name()]
+        """Prompts of the active adapter: PEFT reads device and type of a layer from `weight`."""
+        return next(iter(self.task_prompts(self._active_name()).values()))
 
     def add_adapter(self, adapter_name: str, config: PromptDistillationConfig, embeddings: torch.Tensor) -> None:
         """Make the vectors of a new adapter.
@@ -49,19 +52,35 @@ class PromptLayer(nn.Module, BaseTunerLayer):
             adapter_name: name of the adapter.
             config: its configuration.
             embeddings: the base's token embeddings as its encoder sees them, shape `(vocabulary, hidden)`: they give
-                the width, type and device, and the start for `prompt_init="vocabulary"`.
+                the width, type and device, and the start for `prompt_init="vocabulary"` and `"text"`.
+
+        Raises:
+            ValueError: see `initial_prompts`.
         """
-        hidden = embeddings.shape[-1]
-        prompts = torch.empty(cast(int, config.num_tasks), config.num_virtual_tokens, hidden, dtype=embeddings.dtype)
-        self.pod_prompts[adapter_name] = nn.Parameter(_initialise(prompts, config, embeddings).to(embeddings.device))
+        prompts = initial_prompts(config, embeddings)
+        self.pod_prompts[adapter_name] = nn.ParameterDict()
+        for key, values in zip(config.task_keys, prompts, strict=True):
+            self.add_task(adapter_name, key, values)
         if config.whole_word_embedding:
             # Zeros leave the base's view of its own tokens as it was until training finds a use for the vectors.
-            zeros = torch.zeros(config.max_whole_words, hidden, dtype=embeddings.dtype, device=embeddings.device)
-            self.pod_whole_words[adapter_name] = nn.Parameter(zeros)
+            zeros = torch.zeros(config.max_whole_words, embeddings.shape[-1], dtype=embeddings.dtype)
+            self.pod_whole_words[adapter_name] = nn.Parameter(zeros.to(embeddings.device))
+
+    def add_task(self, adapter_name: str, key: str, values: torch.Tensor, requires_grad: bool = True) -> None:
+        """Give an adapter the prompts of one more task, shape `(num_virtual_tokens, hidden)`; they are copied."""
+        self.task_prompts(adapter_name)[key] = nn.Parameter(values.detach().clone(), requires_grad=requires_grad)
+
+    def task_prompts(self, adapter_name: str) -> nn.ParameterDict:
+        """The prompts of an adapter by task, in the order of the tasks."""
+        return cast(nn.ParameterDict, self.pod_prompts[adapter_name])
+
+    def prompt_table(self, adapter_name: str) -> torch.Tensor:
+        """The prompts of all tasks of an adapter, shape `(num_tasks, num_virtual_tokens, hidden)`."""
+        return torch.stack(list(self.task_prompts(adapter_name).values()))
 
     def prompt(self, task_ids: torch.Tensor) -> torch.Tensor:
         """Prompts of the active adapter for each row's task: `(batch,)` to `(batch, num_virtual_tokens, hidden)`."""
-        return self.pod_prompts[self._active_name()][task_ids]
+        return self.prompt_table(self._active_name())[task_ids]
 
     def whole_words(self, whole_word_ids: torch.Tensor) -> torch.Tensor:
         """Whole-word embeddings of the active adapter: `(batch, length)` to `(batch, length, hidden)`.
@@ -89,37 +108,36 @@ class PromptLayer(nn.Module, BaseTunerLayer):
 
     def move_adapter(self, adapter_name: str, device: torch.device) -> None:
         """Move the vectors of one adapter, unless they have no values yet (meta device)."""
-        for parameters in (self.pod_prompts, self.pod_whole_words):
-            if adapter_name in parameters and parameters[adapter_name].device not in (device, torch.device("meta")):
-                parameters[adapter_name] = nn.Parameter(
-                    parameters[adapter_name].detach().to(device), requires_grad=parameters[adapter_name].requires_grad
-                )
+        if device.type == "meta":
+            return
+        for parameters, key in self._vectors(adapter_name):
+            vectors = parameters[key]
+            if vectors.device not in (device, torch.device("meta")):
+                parameters[key] = nn.Parameter(vectors.detach().to(device), requires_grad=vectors.requires_grad)
 
     def upcast_adapter(self, adapter_name: str) -> None:
         """Hold the vectors of one adapter in float32, which training them needs; the base's type does not matter."""
-        for parameters in (self.pod_prompts, self.pod_whole_words):
-            if adapter_name in parameters and parameters[adapter_name].dtype in (torch.float16, torch.bfloat16):
-                parameters[adapter_name] = nn.Parameter(
-                    parameters[adapter_name].detach().float(), requires_grad=parameters[adapter_name].requires_grad
-                )
+        for parameters, key in self._vectors(adapter_name):
+            vectors = parameters[key]
+            if vectors.dtype in (torch.float16, torch.bfloat16):
+                parameters[key] = nn.Parameter(vectors.detach().float(), requires_grad=vectors.requires_grad)
+
+    def _vectors(self, adapter_name: str) -> list[tuple[nn.ParameterDict, str]]:
+        prompts = self.task_prompts(adapter_name)
+        places = [(prompts, key) for key in prompts]
+        if adapter_name in self.pod_whole_words:
+            places.append((self.pod_whole_words, adapter_name))
+        return places
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Prompts are input, not weights: there is nothing to merge them into, and they stay in use."""
+        """Note which adapters are merged. Prompts are input, not weights, so they stay in use beside merged LoRA."""
+        names = self.active_adapters if adapter_names is None else adapter_names
+        self.merged_adapters.extend(name for name in names if name not in self.merged_adapters)
 
     def unmerge(self) -> None:
         """See `merge`."""
+        self.merged_adapters.clear()
 
     def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Not used: `PODModel` asks for prompts and whole-word embeddings by name."""
         raise TypeError("PromptLayer is not called; use its methods `prompt` and `whole_words`")
-
-
-def _initialise(prompts: torch.Tensor, config: PromptDistillationConfig, embeddings: torch.Tensor) -> torch.Tensor:
-    if prompts.device.type == "meta" or embeddings.device.type == "meta":
-        return prompts  # values come from a checkpoint
-    generator = torch.Generator().manual_seed(config.init_seed)
-    if config.prompt_init == "uniform":
-        values = torch.rand(prompts.shape, generator=generator) * 2 - 1
-        return (values * config.prompt_init_range).to(prompts.dtype)
-    rows = torch.randint(embeddings.shape[0], prompts.shape[:2], generator=generator)
-    return embeddings.detach().to("cpu")[rows].to(prompts.dtype)

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from peft import LoraModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 
 from . import base_weights
-from .config import PromptDistillationConfig
-from .embedding import embedding_table, embedding_weight
+from .architectures import check_text_encoder, complete_call
+from .config import TASK_PREFIX, PromptDistillationConfig
+from .growing import GrowingModel
 from .inputs import TaskId, assemble_inputs, extend_mask_to_encoder
 from .layer import PromptLayer
 
 
-class PODModel(LoraModel):
+class PODModel(GrowingModel):
     """A seq2seq model with continuous prompts per task, whole-word embeddings, and optionally LoRA.
 
     The prompts stand beside the base model, which is never modified (but for LoRA layers where they are asked for):
@@ -51,8 +51,6 @@ class PODModel(LoraModel):
     # Prompts live on the tuner and not in the base, so the base alone (PEFT's direct injection) would lack them.
     uses_shared_state = True
 
-    prompts: PromptLayer
-
     def __init__(
         self,
         model: nn.Module,
@@ -75,14 +73,17 @@ class PODModel(LoraModel):
         state_dict: dict[str, torch.Tensor] | None = None,
     ) -> None:
         """Make the prompts of an adapter, and its LoRA layers where its configuration asks for them."""
+        _check_adapter_name(adapter_name)
         config = self.peft_config[adapter_name]
         is_first = "prompts" not in self._modules
         if is_first:
             self.prompts = PromptLayer()
+            # Such as tables of sines, which must not begin to train when the base does.
+            self._frozen_in_base = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         trainable_before = [(parameter, parameter.requires_grad) for parameter in self._base_parameters()]
         try:
             self._check_train_base_is_alone(adapter_name)
-            embeddings = embedding_table(model)
+            embeddings = self._embedding_table()
             if low_cpu_mem_usage:
                 embeddings = embeddings.to("meta")
             self.prompts.add_adapter(adapter_name, config, embeddings)
@@ -100,6 +101,7 @@ class PODModel(LoraModel):
         if not is_first or (config.train_base and not config.inference_mode):
             for parameter, requires_grad in trainable_before:
                 parameter.requires_grad = requires_grad
+        self._freeze_all_but_train_tasks()
 
     def _prepare_adapter_config(
         self, peft_config: PromptDistillationConfig, model_config: dict[str, Any]
@@ -110,7 +112,7 @@ class PODModel(LoraModel):
 
     def _check_train_base_is_alone(self, adapter_name: str) -> None:
         alone = [name for name, config in self.peft_config.items() if config.train_base]
-        if alone and len(self.peft_config) > 1:
+        if alone and len({*self.peft_config, adapter_name}) > 1:
             raise ValueError(
                 f"adapter {alone[0]!r} has train_base=True: it changes the base's weights, which other adapters would "
                 f"share; cannot add {adapter_name!r} beside it. Use a model of its own for each"
@@ -151,7 +153,7 @@ class PODModel(LoraModel):
         inputs = self._encoder_inputs(
             input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs
         )
-        return self.model(**inputs, **kwargs)
+        return self.model(**self._complete_call({**inputs, **kwargs}, generating=False))
 
     def generate(
         self,
@@ -168,7 +170,7 @@ class PODModel(LoraModel):
         inputs = self._encoder_inputs(
             input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs
         )
-        return self.model.generate(**inputs, **kwargs)
+        return self.model.generate(**self._complete_call({**inputs, **kwargs}, generating=True))
 
     def _encoder_inputs(
         self,
@@ -207,6 +209,11 @@ class PODModel(LoraModel):
         )
         return assembled
 
+    def _complete_call(self, call: dict[str, Any], *, generating: bool) -> dict[str, Any]:
+        if self.prompts.disable_adapters or not self.active_adapters:
+            return call
+        return complete_call(self.model, call, self._active_config().num_virtual_tokens, generating=generating)
+
     def _active_config(self) -> PromptDistillationConfig:
         if len(self.active_adapters) != 1:
             raise ValueError(f"POD needs exactly one active adapter, but these are active: {self.active_adapters}")
@@ -217,7 +224,9 @@ class PODModel(LoraModel):
     def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
         """Make an adapter the active one; see PEFT's `set_adapter`."""
         super().set_adapter(adapter_name, inference_mode=inference_mode)
+        self.prompts.unmerge()
         self.prompts.set_adapter(adapter_name, inference_mode=inference_mode)
+        self._freeze_all_but_train_tasks()
 
     def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
         """Let the given adapters be trained or not; with `train_base` this is true of the base too."""
@@ -225,25 +234,67 @@ class PODModel(LoraModel):
         self.prompts.set_requires_grad(adapter_names, requires_grad=requires_grad)
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
         if any(self.peft_config[name].train_base for name in names):
-            for parameter in self._base_parameters():
-                if parameter.is_floating_point():
+            for name, parameter in self.model.named_parameters():
+                if parameter.is_floating_point() and name not in self._frozen_in_base:
                     parameter.requires_grad = requires_grad
+        if requires_grad:
+            self._freeze_all_but_train_tasks(names)
+
+    def _freeze_all_but_train_tasks(self, adapter_names: Sequence[str] | None = None) -> None:
+        for name in self.active_adapters if adapter_names is None else adapter_names:
+            config = self.peft_config[name]
+            if config.train_tasks is None:
+                continue
+            prompts = self.prompts.task_prompts(name)
+            trained = [prompts[config.task_key(task)] for task in config.train_tasks]
+            before = [parameter.requires_grad for parameter in trained]
+            self.set_requires_grad(name, False)
+            for parameter, requires_grad in zip(trained, before, strict=True):
+                parameter.requires_grad = requires_grad
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete an adapter; see PEFT's `delete_adapter`."""
+        was_active = adapter_name in self.active_adapters
         super().delete_adapter(adapter_name)
         self.prompts.delete_adapter(adapter_name)
         self.active_adapter = self.prompts.active_adapters
+        if was_active and self.active_adapter:
+            # Left alone, LoRA layers choose among the adapters with LoRA, and the prompts among all.
+            self.set_adapter(self.active_adapter)
 
     def _enable_adapter_layers(self, enabled: bool = True) -> None:
+        if not enabled and self.prompts.merged:
+            self.unmerge_adapter()  # as LoRA layers do, but they only when they are called
         super()._enable_adapter_layers(enabled)
         self.prompts.enable_adapters(enabled)
+        self._freeze_all_but_train_tasks()
+
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("adapter_names") is not None:
+            # PEFT would mix the rows' LoRA and leave all of them the active adapter's prompts.
+            raise ValueError(
+                "adapter_names is not supported by POD: a batch has one adapter, whose tasks it may mix by task_id. "
+                "Run the rows of each adapter by themselves"
+            )
+        return super()._enable_peft_forward_hooks(*args, **kwargs)
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype=autocast_adapter_dtype)
-        self.prompts.move_adapter(adapter_name, embedding_weight(self.model).device)
+        self.prompts.move_adapter(adapter_name, self._embedding_device())
         if autocast_adapter_dtype:
             self.prompts.upcast_adapter(adapter_name)
+
+    def merge_adapter(self, adapter_names: list[str] | None = None, safe_merge: bool = False) -> None:
+        """Fold LoRA into the base; prompts and whole-word embeddings stay in use. See PEFT's `merge_adapter`."""
+        super().merge_adapter(adapter_names=adapter_names, safe_merge=safe_merge)
+        chosen = self.active_adapters if adapter_names is None else adapter_names
+        merged = [name for name in chosen if name in self.peft_config and self.peft_config[name].uses_lora]
+        self.prompts.merge(adapter_names=merged)
+
+    def unmerge_adapter(self) -> None:
+        """Take LoRA out of the base again; see PEFT's `unmerge_adapter`."""
+        super().unmerge_adapter()
+        self.prompts.unmerge()
 
     def merge_and_unload(self, *args: Any, **kwargs: Any) -> nn.Module:
         """Refused: prompts are input and cannot become part of the base's weights."""
@@ -278,12 +329,18 @@ class PODModel(LoraModel):
     ) -> dict[str, torch.Tensor]:
         remapped = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         base_weights.check_shapes(model, remapped, adapter_name)
-        if config.train_base:
-            return base_weights.restore_ties(model, remapped)
-        return cast(dict[str, torch.Tensor], remapped)
+        base_weights.check_tasks(config, remapped, adapter_name)
+        return base_weights.restore_ties(model, remapped, complete=config.train_base)
 
     def _base_parameters(self) -> list[nn.Parameter]:
         return list(self.model.parameters())
+
+
+def _check_adapter_name(name: str) -> None:
+    if name.startswith(TASK_PREFIX):
+        raise ValueError(f"adapter name {name!r} must not begin with {TASK_PREFIX!r}, as tasks' prompts do")
+    if "." in name or hasattr(nn.ModuleDict(), name):
+        raise ValueError(f"adapter name {name!r} cannot be used: it holds a '.' or is a name of PyTorch's modules")
 
 
 def _check_base(model: nn.Module) -> None:
@@ -293,6 +350,7 @@ def _check_base(model: nn.Module) -> None:
         raise ValueError(
             f"POD needs an encoder-decoder (seq2seq) model of transformers, such as T5 or BART; {kind!r} is not one"
         )
+    check_text_encoder(model)
     layers = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     if layers:
         raise ValueError(

@@ -55,3 +55,16 @@ def test_multi_process(tmp_path):
     files = {path.name for path in (tmp_path / "run").iterdir() if path.is_file()}
     assert files == {"arguments.json", "log.json", "losses.png", "ranking.png", "report.json"}
     Recommender.from_pretrained(tmp_path / "run" / "model")
+
+
+def test_fourth_task(tmp_path):
+    printed = run(EXAMPLES / "fourth_task.py", folder=tmp_path)
+    # Ten vectors of width 64, and nothing else.
+    assert "trainable params: 640 || all params: 169,984 ||" in printed
+    assert printed.splitlines()[-4:] == [
+        "10 11 12, task 'next': 13 (before: 13)",
+        "10 11 12, task 'back': 9 (before: 9)",
+        "10 11 12, task 'first': 10 (before: 10)",
+        "10 11 12, task 'last': 12",
+    ]
+    assert list(tmp_path.iterdir()) == []

@@ -6,55 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import BartConfig, BartForConditionalGeneration, PreTrainedModel, T5Config, T5ForConditionalGeneration
+from transformers import PreTrainedModel
 
 from peft_pod import PODConfig
 
-VOCABULARY = 60
+from . import architectures
+from .architectures import VOCABULARY
 
-
-def tiny_t5() -> PreTrainedModel:
-    return T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=VOCABULARY,
-            d_model=16,
-            d_kv=8,
-            d_ff=32,
-            num_layers=2,
-            num_heads=2,
-            decoder_start_token_id=0,
-            pad_token_id=0,
-            eos_token_id=1,
-            dropout_rate=0.0,
-        )
-    )
-
-
-def tiny_bart() -> PreTrainedModel:
-    return BartForConditionalGeneration(
-        BartConfig(
-            vocab_size=VOCABULARY,
-            d_model=16,
-            encoder_layers=2,
-            decoder_layers=2,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
-            max_position_embeddings=64,
-            scale_embedding=True,
-            pad_token_id=1,
-            bos_token_id=0,
-            eos_token_id=2,
-            decoder_start_token_id=2,
-            forced_eos_token_id=2,
-            dropout=0.0,
-            init_std=0.3,
-        )
-    )
-
-
-ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {"t5": tiny_t5, "bart": tiny_bart}
+ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
+    name: architectures.ARCHITECTURES[name].make for name in ("t5", "bart")
+}
+"""One that has relative positions, one that has a table of them: `test_architectures.py` has all."""
 
 MODES: dict[str, dict[str, Any]] = {"frozen": {}, "lora": {"r": 4}, "full": {"train_base": True}}
 

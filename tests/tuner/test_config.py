@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from peft import PeftConfig, TaskType
+import torch
+from peft import PeftConfig, PeftModelForSeq2SeqLM, TaskType, get_peft_model
 from peft.utils import PeftType
 
 from peft_pod import PODConfig, PromptDistillationConfig
+
+from .models import make_base
 
 
 def test_short_and_long_name_are_one_class():
@@ -35,7 +38,7 @@ def test_round_trip_through_a_folder(tmp_path):
 
 
 def test_task_type_none_is_forced_to_seq2seq():
-    """Trap: with `task_type=None` PEFT calls the base past the tuner, and the output silently equals the base's."""
+    """Trap 2: with `task_type=None` PEFT calls the base past the tuner, and the output silently equals the base's."""
     assert PODConfig(num_tasks=1, task_type=None).task_type == TaskType.SEQ_2_SEQ_LM
 
 
@@ -72,3 +75,14 @@ def test_task_index():
         config.task_index("c")
     with pytest.raises(ValueError, match="have no names"):
         PODConfig(num_tasks=2).task_index("a")
+
+
+def test_the_base_is_never_called_past_the_tuner(tmp_path):
+    """Trap 2, on a saved adapter whose `task_type` somebody took out: the model must still be one that runs POD."""
+    PODConfig(num_tasks=1, whole_word_embedding=False, inference_mode=True).save_pretrained(str(tmp_path))
+    file = tmp_path / "adapter_config.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"SEQ_2_SEQ_LM"', "null"), encoding="utf-8")
+    model = get_peft_model(make_base("t5"), PeftConfig.from_pretrained(str(tmp_path)))
+    assert isinstance(model, PeftModelForSeq2SeqLM)
+    batch = {"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([[7]])}
+    assert not torch.equal(model(**batch).logits, make_base("t5")(**batch).logits)

@@ -26,7 +26,7 @@ def oracle_logits(model, batch):
     """The assembled input written out by hand: embed, add whole-word rows, put prompt rows in front, call the base."""
     base = model.get_base_model()
     layer = model.base_model.prompts
-    prompts, words = layer.pod_prompts["default"], layer.pod_whole_words["default"]
+    prompts, words = layer.prompt_table("default"), layer.pod_whole_words["default"]
     rows, masks = [], []
     for tokens, mask, word_ids, task in zip(
         batch["input_ids"], batch["attention_mask"], batch["whole_word_ids"], batch["task_id"], strict=True
@@ -69,7 +69,8 @@ def test_training_changes_what_it_should_and_nothing_else(architecture, mode):
     losses = train_a_little(model, make_batch(model), steps=8)
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(before[name], parameter)}
     assert losses[-1] < losses[0]
-    prompts = {"base_model.prompts.pod_prompts.default", "base_model.prompts.pod_whole_words.default"}
+    prompts = {f"base_model.prompts.pod_prompts.default.task_{task}" for task in ("sequential", "topn", "explanation")}
+    prompts.add("base_model.prompts.pod_whole_words.default")
     assert prompts <= changed
     rest = changed - prompts
     if mode == "frozen":
@@ -122,7 +123,7 @@ def test_full_checkpoint_holds_tied_weights_once(tmp_path):
 @architectures
 @modes
 def test_full_checkpoint_resumes_as_trainer_does(architecture, mode, tmp_path):
-    """Trap: the stock Trainer saves adapter keys only and resumes full fine-tuning from other base weights."""
+    """Trap 4: the stock Trainer saves adapter keys only and resumes full fine-tuning from other base weights."""
     model = pod_model(architecture, mode)
     batch = make_batch(model)
     train_a_little(model, batch)
@@ -168,7 +169,7 @@ def test_generate_equals_the_base_on_the_assembled_input(architecture, num_beams
 
 @architectures
 def test_padding_is_not_attended(architecture):
-    """Trap: without a mask, it is derived from the padding token."""
+    """Trap 7: without a mask, it is derived from the padding token."""
     model = pod_model(architecture)
     batch = make_batch(model, "right")
     with_mask = model(**batch).logits
@@ -182,7 +183,7 @@ def test_padding_is_not_attended(architecture):
 
 @architectures
 def test_encoder_outputs_given_with_a_short_mask(architecture):
-    """Trap: encoder outputs hold the prompts' positions, a mask made for the tokens does not."""
+    """Trap 7: encoder outputs hold the prompts' positions, a mask made for the tokens does not."""
     model = pod_model(architecture)
     batch = make_batch(model, "right")
     expected = model(**batch)
@@ -228,7 +229,7 @@ def test_task_id_forms_agree():
     ],
 )
 def test_bad_task_id_is_named(task_id, message):
-    """Trap: PEFT's own `task_ids` is dropped; a missing task is an error, never silently task 0."""
+    """Trap 1: PEFT's own `task_ids` is dropped; a missing task is an error, never silently task 0."""
     model = pod_model("t5")
     batch = make_batch(model)
     batch["task_id"] = task_id
@@ -266,7 +267,7 @@ def test_decoder_only_base_is_refused():
 
 
 def test_base_with_lora_layers_is_refused():
-    """Trap: both would be saved under one configuration."""
+    """Trap 9: both would be saved under one configuration."""
     lora = get_peft_model(make_base("t5"), LoraConfig(task_type="SEQ_2_SEQ_LM", target_modules=["q"]))
     with pytest.raises(ValueError, match="already holds adapter layers"):
         get_peft_model(lora.get_base_model(), make_config())
@@ -291,7 +292,7 @@ def test_full_adapter_for_another_architecture_is_refused(tmp_path):
 @architectures
 @pytest.mark.parametrize("mode", ["frozen", "lora"])
 def test_second_adapter_leaves_trainability_as_it_was(architecture, mode):
-    """Trap: adding an adapter must leave the base's `requires_grad` as it was."""
+    """Trap 10: adding an adapter must leave the base's `requires_grad` as it was."""
     model = pod_model(architecture, mode)
     model.get_base_model().get_input_embeddings().weight.requires_grad = True
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
@@ -303,7 +304,7 @@ def test_second_adapter_leaves_trainability_as_it_was(architecture, mode):
 @architectures
 @pytest.mark.parametrize("mode", ["frozen", "lora"])
 def test_switching_and_deleting_adapters(architecture, mode):
-    """Traps: PEFT's helpers walk the base, where the prompts are not; `delete_adapter` skips names with the prefix."""
+    """Traps 5 and 8: PEFT's helpers walk the base, where the prompts are not, and skip names with the prefix."""
     model = pod_model(architecture, mode)
     batch = make_batch(model)
     train_a_little(model, batch)
@@ -314,7 +315,7 @@ def test_switching_and_deleting_adapters(architecture, mode):
     second = model(**batch).logits
     assert not torch.allclose(first, second, atol=1e-3)
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert "base_model.prompts.pod_prompts.other" in trainable
+    assert "base_model.prompts.pod_prompts.other.task_topn" in trainable
     assert not any(".default" in name for name in trainable)
     model.delete_adapter("default")
     assert torch.equal(model(**batch).logits, second)
@@ -349,7 +350,7 @@ def test_merge_and_unload_is_refused():
 
 def test_prompts_stay_float32_on_a_bfloat16_base():
     model = get_peft_model(make_base("t5").to(torch.bfloat16), make_config())
-    assert model.base_model.prompts.pod_prompts["default"].dtype == torch.float32
+    assert model.base_model.prompts.prompt_table("default").dtype == torch.float32
     assert model(**make_batch(model)).logits.dtype == torch.bfloat16
 
 
@@ -357,7 +358,7 @@ def test_prompts_stay_float32_on_a_bfloat16_base():
 def test_prompt_start_is_reproducible(init):
     def prompts(seed):
         config = make_config(prompt_init=init, init_seed=seed)
-        return get_peft_model(make_base("bart"), config).base_model.prompts.pod_prompts["default"]
+        return get_peft_model(make_base("bart"), config).base_model.prompts.prompt_table("default")
 
     torch.manual_seed(123)
     first = prompts(0)
