@@ -20,6 +20,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.processing import PODProcessor
 from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
+from peft_pod.training.base_model import fit_embeddings
 
 from .engine import GenerationEngine, RankedItems
 from .settings import GenerationSettings
@@ -273,6 +274,7 @@ class Recommender:
         try:
             processor = PODProcessor.from_pretrained(local, AutoTokenizer.from_pretrained(str(local)))
             base = _load_base(local) if base_model is None else base_model
+            fit_embeddings(base, processor.tokenizer)  # as for training, whose checkpoint holds the rows' values
             model = PeftModel.from_pretrained(base, str(local), torch_device="cpu")
         except (json.JSONDecodeError, SafetensorError) as error:
             raise ValueError(f"a file of {folder} is damaged or cut off: {error}") from error

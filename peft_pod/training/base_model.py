@@ -76,7 +76,13 @@ def check_base_model(name: str) -> None:
 
 
 def load_base_model(
-    name: str, tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, dropout: float = 0.1, **kwargs: Any
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seed: int = 0,
+    dropout: float = 0.1,
+    add_tokens: bool = True,
+    **kwargs: Any,
 ) -> PreTrainedModel:
     """Load a base model, or make one.
 
@@ -86,11 +92,12 @@ def load_base_model(
             given rows for tokens it lacks.
         seed: of the random weights.
         dropout: of a base from scratch.
+        add_tokens: whether rows may be added; where all of the base is trained, they are trained and saved too.
         **kwargs: passed on to `AutoModelForSeq2SeqLM.from_pretrained`.
 
     Raises:
         FileNotFoundError: see `check_base_model`.
-        ValueError: likewise.
+        ValueError: likewise; or rows are missing and may not be added.
 
     Example:
         >>> from peft_pod.processing import train_tokenizer
@@ -109,9 +116,21 @@ def load_base_model(
             base.get_input_embeddings().weight.mul_(base.config.d_model**-0.5)
         return base
     model = AutoModelForSeq2SeqLM.from_pretrained(name, **kwargs)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer))
+    if fit_embeddings(model, tokenizer) and not add_tokens:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens, more than base model {name!r} has embeddings for: the rows it "
+            "lacks would start at random and be neither trained nor saved. Train all of the base (train_base=True), or "
+            "use a base that fits its tokenizer"
+        )
     return model
+
+
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Give a base rows for tokens of its tokenizer that it lacks; returns whether it lacked any."""
+    lacks = len(tokenizer) > model.get_input_embeddings().num_embeddings
+    if lacks:
+        model.resize_token_embeddings(len(tokenizer))
+    return lacks
 
 
 def _scratch_config(size: ScratchSize, tokenizer: PreTrainedTokenizerBase, dropout: float) -> T5Config:

@@ -113,13 +113,13 @@ def build_model(
     """
     if item_start not in get_args(ItemStart):
         raise ValueError(f"item_start must be one of {list(get_args(ItemStart))}, got {item_start!r}")
-    base = load_base_model(base_model, processor.tokenizer, seed=seed, dropout=dropout)
+    config = PODConfig(tasks=processor.task_names, init_seed=seed, **pod)
+    base = load_base_model(base_model, processor.tokenizer, seed=seed, dropout=dropout, add_tokens=config.train_base)
     if item_start != "random":
         if train is None:
             raise ValueError(f"item_start={item_start!r} makes vectors of the training part and needs train=")
         vectors = collaborative_vectors(train, base.get_input_embeddings().embedding_dim)
         start_items(base, processor, vectors)
-    config = PODConfig(tasks=processor.task_names, init_seed=seed, **pod)
     limit = longest_input(base)
     if limit is not None and processor.max_input_length is None:
         if limit - config.num_virtual_tokens < 2:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from transformers import AutoModelForSeq2SeqLM, TrainerCallback
 
 from peft_pod.generation import Recommender
 from peft_pod.training import PODTrainer
 
-from .runs import call, contents, read, save_bart, small, train
+from .runs import call, contents, read, save_bart, save_t5, small, train
 
 FILES = ["arguments.json", "log.json", "losses.png", "ranking.png", "report.json"]
 
@@ -199,3 +201,27 @@ def test_inputs_longer_than_the_base_takes(tmp_path):
     assert not {item.item_id for item in expected} & set(history)
     recommender.processor.max_input_length = None
     assert len(recommender.processor(sample, "sequential")["input_ids"]) > 60
+
+
+def save_t5_with_too_few_embeddings(folder):
+    save_t5(folder)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    model.resize_token_embeddings(model.config.vocab_size - 3)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_base_that_lacks_tokens_gets_them_where_it_is_trained(tmp_path):
+    base = save_t5_with_too_few_embeddings(tmp_path / "base")
+    assert train(small(base_model=str(base)), tmp_path / "run").status == 0
+    done = call("evaluate", "--run", tmp_path / "run", "--limit", 7, "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out) == read(tmp_path / "run" / "report.json")
+
+
+def test_a_base_that_lacks_tokens_is_refused_where_it_is_frozen(tmp_path):
+    base = save_t5_with_too_few_embeddings(tmp_path / "base")
+    done = train(small(base_model=str(base), train_base=False), tmp_path / "run")
+    assert done.status == 2
+    assert "would start at random and be neither trained nor saved. Train all of the base (train_base=True)" in done.err
+    assert not (tmp_path / "run").exists()

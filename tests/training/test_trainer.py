@@ -324,14 +324,14 @@ def test_input_limit_follows_from_the_base(split, processor, tmp_path):
     assert longest_input(make_base("bart")) == 64
     make_base("bart").save_pretrained(tmp_path)
     fresh = PODProcessor(processor.tokenizer, processor.indexing, processor.tasks)
-    build_model(str(tmp_path), fresh, num_virtual_tokens=10)
+    build_model(str(tmp_path), fresh, num_virtual_tokens=10, train_base=True)
     assert fresh.max_input_length == 54
     fresh = PODProcessor(processor.tokenizer, processor.indexing, processor.tasks, max_target_length=100)
-    build_model(str(tmp_path), fresh, num_virtual_tokens=62)
+    build_model(str(tmp_path), fresh, num_virtual_tokens=62, train_base=True)
     assert (fresh.max_input_length, fresh.max_target_length) == (2, 64)
     fresh = PODProcessor(processor.tokenizer, processor.indexing, processor.tasks)
     with pytest.raises(ValueError, match="num_virtual_tokens is 63, but base model .* has 64 positions .*use fewer"):
-        build_model(str(tmp_path), fresh, num_virtual_tokens=63)
+        build_model(str(tmp_path), fresh, num_virtual_tokens=63, train_base=True)
 
 
 def test_trained_adapter_loads_from_the_checkpoint(split, processor, tmp_path):
