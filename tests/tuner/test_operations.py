@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
-from accelerate import cpu_offload, dispatch_model
+from accelerate import cpu_offload, disk_offload, dispatch_model
 from peft import (
     AutoPeftModelForSeq2SeqLM,
     LoraConfig,
@@ -27,6 +28,8 @@ from .models import ARCHITECTURES, MODES, make_base, make_batch, make_config, tr
 architectures = pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 modes = pytest.mark.parametrize("mode", list(MODES))
 shared_base_modes = pytest.mark.parametrize("mode", ["frozen", "lora"])
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles for the CPU by g++")
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 
@@ -234,14 +237,19 @@ def test_auto_class_takes_a_device_map(architecture, mode, tmp_path):
 
 
 @architectures
-def test_dispatched_and_offloaded_bases(architecture, tmp_path):
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_dispatched_and_offloaded_bases(architecture, where, tmp_path):
     """Accelerate leaves a meta tensor in the place of an offloaded weight, and prompts must not follow it there."""
     model, batch = trained(architecture, "lora")
     model.save_pretrained(tmp_path)
     base = dispatch_model(make_base(architecture), device_map={"": "cpu"}, force_hooks=True)
     loaded = PeftModel.from_pretrained(base, tmp_path)
     torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits, **CLOSE)
-    offloaded = get_peft_model(cpu_offload(make_base(architecture), torch.device("cpu")), make_config())
+    cpu = torch.device("cpu")
+    base = make_base(architecture)
+    base = cpu_offload(base, cpu) if where == "memory" else disk_offload(base, str(tmp_path / "weights"), cpu)
+    assert {parameter.device.type for parameter in base.parameters()} == {"meta"}
+    offloaded = get_peft_model(base, make_config())
     assert offloaded.base_model.prompts.weight.device.type == "cpu"
     torch.testing.assert_close(offloaded(**batch).logits, pod_model(architecture)(**batch).logits, **CLOSE)
 
@@ -566,13 +574,21 @@ def test_autocast(architecture, mode):
     assert model.base_model.prompts.weight.grad.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("architecture", "mode"), [("t5", "lora"), ("bart", "frozen")])
-def test_compiles_whole_forward_and_backward(architecture, mode):
+@pytest.mark.parametrize(
+    ("architecture", "mode", "backend"),
+    [
+        ("t5", "lora", "aot_eager"),
+        ("bart", "frozen", "aot_eager"),
+        pytest.param("t5", "full", "inductor", marks=needs_compiler),
+        pytest.param("bart", "lora", "inductor", marks=needs_compiler),
+    ],
+)
+def test_compiles_whole_forward_and_backward(architecture, mode, backend):
     model, batch = trained(architecture, mode)
     expected = model(**batch).logits
     wanted = {name: gradient.clone() for name, gradient in gradients(model, batch).items()}
     model.zero_grad()
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
     output = compiled(**batch)
     output.loss.backward()
     torch.testing.assert_close(output.logits, expected, **CLOSE)
@@ -669,6 +685,7 @@ def test_mixed_batches_are_refused(architecture, mode):
 
 
 def test_hot_swapping_is_refused_by_peft(tmp_path):
+    """PEFT's own knows LoRA alone; ours is in `test_hotswap.py`."""
     model, _ = trained("t5", "lora")
     model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="Hotswapping only supports .* but POD was passed"):
