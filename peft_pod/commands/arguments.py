@@ -17,6 +17,7 @@ from peft_pod.tasks import available_tasks
 from peft_pod.tasks.sequential import Segments
 from peft_pod.training import is_scratch
 from peft_pod.training.setup import ItemStart
+from peft_pod.tuner.config import PromptInit
 
 
 @dataclass
@@ -78,6 +79,20 @@ class ModelArguments:
     )
     dropout: float = field(default=0.1, metadata={"help": "Of a base from scratch."})
     num_virtual_tokens: int = field(default=10, metadata={"help": "Prompts per task."})
+    prompt_init: str = field(
+        default="uniform",
+        metadata={
+            "help": "How prompts start: uniform (the paper), as tokens sampled from the vocabulary, as the text of the "
+            "tasks' own templates, or as the prompts of a trained adapter (--prompt_init_adapter).",
+            "choices": list(get_args(PromptInit)),
+        },
+    )
+    prompt_init_adapter: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of a POD adapter that holds these tasks, such as the model/ of another run."
+        },
+    )
     whole_word_embedding: bool = field(default=True, metadata={"help": "Whether IDs get whole-word embeddings."})
     train_base: bool = field(default=True, metadata={"help": "Train all of the base, as in the paper."})
     lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, instead of training all of the base."})

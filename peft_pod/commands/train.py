@@ -101,6 +101,8 @@ def train(
         seed=seed,
         dropout=model_arguments.dropout,
         num_virtual_tokens=model_arguments.num_virtual_tokens,
+        prompt_init=model_arguments.prompt_init,
+        prompt_init_adapter=model_arguments.prompt_init_adapter,
         whole_word_embedding=model_arguments.whole_word_embedding,
         max_whole_words=_most_ids(corpus_arguments),
         train_base=model_arguments.train_base,

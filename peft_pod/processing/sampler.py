@@ -39,9 +39,10 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
         batch_size: samples of a batch.
         seed: of the shuffling.
         num_processes: how many ranks the batches are dealt to.
+        tasks: IDs of the tasks that take turns; by default all.
 
     Raises:
-        ValueError: a task has no samples, or a number is not positive.
+        ValueError: a task has no samples, there is no such task, or a number is not positive.
 
     Example:
         >>> sampler = TaskAlternatingBatchSampler([4, 2], batch_size=2)
@@ -49,12 +50,23 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
         [0, 1, 0, 1]
     """
 
-    def __init__(self, sizes: Sequence[int], batch_size: int, *, seed: int = 0, num_processes: int = 1) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        num_processes: int = 1,
+        tasks: Sequence[int] | None = None,
+    ) -> None:
         if not sizes or min(sizes) < 1:
             raise ValueError(f"every task needs training samples, but the sizes are {list(sizes)}")
         if batch_size < 1 or num_processes < 1:
             raise ValueError(f"batch_size and num_processes must be positive, got {batch_size} and {num_processes}")
         self.sizes = tuple(sizes)
+        self.tasks = tuple(range(len(sizes)) if tasks is None else tasks)
+        if not self.tasks or not set(self.tasks) <= set(range(len(sizes))):
+            raise ValueError(f"tasks must be some of 0 to {len(sizes) - 1}, got {list(self.tasks)}")
         self.batch_size = batch_size
         self.seed = seed
         self.num_processes = num_processes
@@ -67,11 +79,11 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
     def cycles(self) -> int:
         """Steps of each task in an epoch, counted over all ranks together."""
         step = self.batch_size * self.num_processes
-        return -(-max(self.sizes) // step)
+        return -(-max(self.sizes[task] for task in self.tasks) // step)
 
     def __len__(self) -> int:
         """Number of batches in an epoch, over all ranks."""
-        return self.cycles * self.num_processes * len(self.sizes)
+        return self.cycles * self.num_processes * len(self.tasks)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the shuffling of an epoch."""
@@ -80,7 +92,7 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self.epoch
         step = self.batch_size * self.num_processes
-        keys = [self._keys(task, self.cycles * step, epoch) for task in range(len(self.sizes))]
+        keys = [self._keys(task, self.cycles * step, epoch) for task in self.tasks]
         for cycle in range(self.cycles):
             for keys_of_task in keys:
                 for rank in range(self.num_processes):

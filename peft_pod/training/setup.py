@@ -13,7 +13,7 @@ from peft_pod.corpus import TrainingPart
 from peft_pod.indexing import Indexing, collaborative_vectors
 from peft_pod.processing import PODProcessor, train_tokenizer
 from peft_pod.tasks import Field, Task
-from peft_pod.tuner import PODConfig
+from peft_pod.tuner import PODConfig, template_texts
 
 from .base_model import check_base_model, is_scratch, load_base_model
 from .item_start import start_items
@@ -105,7 +105,8 @@ def build_model(
             which needs items of one token each.
         seed: of the random weights.
         dropout: of a base from scratch.
-        **pod: further arguments of `PODConfig`.
+        **pod: further arguments of `PODConfig`. With `prompt_init="text"`, prompts start from the words of the tasks'
+            templates unless texts or tokens are given.
 
     Raises:
         ValueError: `item_start` is none of those or lacks `train`; the base has no positions left for an input beside
@@ -113,6 +114,10 @@ def build_model(
     """
     if item_start not in get_args(ItemStart):
         raise ValueError(f"item_start must be one of {list(get_args(ItemStart))}, got {item_start!r}")
+    if pod.get("prompt_init") == "text" and not {"prompt_init_text", "prompt_init_token_ids"} & pod.keys():
+        texts = template_texts(processor.tasks)
+        tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        pod = {**pod, "prompt_init_token_ids": tokens}
     config = PODConfig(tasks=processor.task_names, init_seed=seed, **pod)
     base = load_base_model(base_model, processor.tokenizer, seed=seed, dropout=dropout, add_tokens=config.train_base)
     if item_start != "random":

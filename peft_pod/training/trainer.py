@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Seq2SeqTrainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -36,6 +37,8 @@ class PODTrainer(Seq2SeqTrainer):
 
     A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
     the step of one with twice the batch, and the validation losses do not depend on how samples are dealt out.
+
+    Where the adapter trains some of its tasks alone (`train_tasks`), batches are of those; validation is of all.
 
     Everything else is the Trainer's: devices, precision and processes through Accelerate, checkpoints, resuming.
 
@@ -104,6 +107,7 @@ class PODTrainer(Seq2SeqTrainer):
             self._train_batch_size,
             seed=seed,
             num_processes=self.args.world_size,
+            tasks=self._trained_tasks(),
         )
         # Accelerate and the Trainer forget to pass the epoch on where batches are both dealt out and skipped.
         self.remove_callback(_EpochSetter)
@@ -118,6 +122,12 @@ class PODTrainer(Seq2SeqTrainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
         return self.accelerator.prepare(loader)
+
+    def _trained_tasks(self) -> list[int] | None:
+        config = cast(PeftModel, self.model).active_peft_config
+        if config.train_tasks is None:
+            return None
+        return [config.task_keys.index(config.task_key(task)) for task in config.train_tasks]
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; see `Trainer`. Where training had ended at the checkpoint, the model is loaded and nothing else done.

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, TrainerCallback
 
 from peft_pod.generation import Recommender
 from peft_pod.training import PODTrainer
+from peft_pod.tuner import template_texts
 
 from .runs import call, contents, read, save_bart, save_t5, small, train
 
@@ -225,3 +227,32 @@ def test_a_base_that_lacks_tokens_is_refused_where_it_is_frozen(tmp_path):
     assert done.status == 2
     assert "would start at random and be neither trained nor saved. Train all of the base (train_base=True)" in done.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("prompt_init", ["vocabulary", "text", "adapter"])
+def test_prompts_start_as_asked(run, tmp_path, prompt_init):
+    """A learning rate of nothing to speak of: what the trained model holds is what it started from."""
+    folder, _ = run
+    values = small(prompt_init=prompt_init, learning_rate=1e-12, max_steps=1, train_base=False)
+    if prompt_init == "adapter":
+        values["prompt_init_adapter"] = str(folder / "model")
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(values), encoding="utf-8")
+    done = call("train", "--config", config, "--output-dir", tmp_path / "run")
+    assert done.status == 0, done.err
+    trained = Recommender.from_pretrained(tmp_path / "run" / "model")
+    layer = trained.model.base_model.prompts
+    table = layer.prompt_table(layer.active_adapters[0])
+    if prompt_init == "adapter":
+        source = Recommender.from_pretrained(folder / "model").model.base_model.prompts
+        expected = source.prompt_table(source.active_adapters[0])
+    else:
+        embeddings = trained.model.get_base_model().get_input_embeddings().weight
+        distances = torch.cdist(table.flatten(0, 1), embeddings)
+        tokens = distances.argmin(-1).view(table.shape[:2])
+        expected = embeddings[tokens]
+        if prompt_init == "text":
+            texts = template_texts(trained.processor.tasks)
+            words = [trained.processor.tokenizer.encode(text, add_special_tokens=False)[:10] for text in texts]
+            assert tokens.tolist() == words
+    torch.testing.assert_close(table, expected, atol=1e-6, rtol=0)

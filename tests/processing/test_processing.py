@@ -274,6 +274,18 @@ def test_epochs_are_shuffled_anew():
     assert first != [key.index for batch in sampler for key in batch]
 
 
+def test_only_the_tasks_asked_for_take_turns():
+    sampler = TaskAlternatingBatchSampler([50, 4, 9], 2, seed=3, num_processes=2, tasks=[2, 1])
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 2 * 2 * 3  # 9 samples in steps of 4, two ranks, two tasks
+    assert [batch[0].task for batch in batches] == [2, 2, 1, 1] * 3
+    whole = list(TaskAlternatingBatchSampler([4, 4], 2, seed=3, tasks=[0, 1]))
+    assert whole == list(TaskAlternatingBatchSampler([4, 4], 2, seed=3))
+    for tasks in ([], [3], [-1]):
+        with pytest.raises(ValueError, match="tasks must be some of 0 to 2"):
+            TaskAlternatingBatchSampler([50, 4, 9], 2, tasks=tasks)
+
+
 @pytest.mark.parametrize(("sizes", "batch_size"), [([], 2), ([3, 0], 2), ([3], 0)])
 def test_sampler_checks_its_arguments(sizes, batch_size):
     with pytest.raises(ValueError, match=r"training samples|must be positive"):

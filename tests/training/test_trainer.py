@@ -88,6 +88,22 @@ def test_steps_alternate_and_each_tasks_loss_is_logged(split, processor, tmp_pat
         )
 
 
+@pytest.mark.parametrize("mode", list(MODES))
+def test_train_tasks_trains_those_tasks_on_their_own_batches(split, processor, tmp_path, mode):
+    """Batches of other tasks have no gradient, but the optimiser's momentum would move what is trained at them."""
+    recorder = Recorder()
+    trainer = make_trainer(split, processor, tmp_path, mode, callbacks=[recorder], num_train_epochs=2)
+    trainer.model.set_train_tasks(["topn"])
+    before = weights(trainer.model)
+    trainer.train()
+    changed = {name for name, value in weights(trainer.model).items() if not torch.equal(value, before[name])}
+    assert changed == {"base_model.prompts.pod_prompts.default.task_topn"}
+    logged = {name for line in recorder.logs if "loss" in line for name in line if name.startswith("loss_")}
+    assert logged == {"loss_topn"}
+    evaluated = next(line for line in recorder.logs if "eval_loss" in line)
+    assert {f"eval_{name}_loss" for name in TASKS} <= evaluated.keys()
+
+
 def test_columns_of_ours_reach_the_model(split, processor, tmp_path):
     """Trap: the Trainer drops columns that the base's forward does not name, here even when told to look for them."""
     trainer = make_trainer(split, processor, tmp_path, remove_unused_columns=True)
