@@ -12,6 +12,7 @@ from .corpus import Corpus
 from .load import available_corpora, load_corpus
 from .schema import CorpusFormatError
 from .split import Explanation, LeaveOneOut, Part, TrainingPart
+from .steps import Step
 
 __all__ = [
     "Corpus",
@@ -22,4 +23,5 @@ __all__ = [
     "TrainingPart",
     "Explanation",
     "Part",
+    "Step",
 ]

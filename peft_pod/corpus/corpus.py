@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from peft_pod.files import write_text
 
 from .schema import CorpusFormatError, conform
 from .split import LeaveOneOut, leave_one_out
+from .steps import Step
 
 _NAME_FILE = "corpus.json"
 
@@ -27,6 +28,7 @@ class Corpus:
     Args:
         name: how results refer to the corpus, such as `"movielens-100k"`.
         tables: `interactions`, `items` and optionally `explanations`, in the schema of `peft_pod.corpus.schema`.
+        steps: what was done to it since the files, oldest first.
 
     Example:
         >>> from peft_pod.corpus import load_corpus
@@ -37,9 +39,10 @@ class Corpus:
 
     name: str
     tables: DatasetDict
+    steps: tuple[Step, ...] = ()
 
     @classmethod
-    def from_tables(cls, name: str, tables: Mapping[str, Dataset]) -> Corpus:
+    def from_tables(cls, name: str, tables: Mapping[str, Dataset], steps: Iterable[Step] = ()) -> Corpus:
         """Make a corpus of tables that have the schema's columns; types are cast.
 
         Raises:
@@ -48,7 +51,7 @@ class Corpus:
         conformed = conform(tables)
         if len(conformed["interactions"]) == 0:
             raise CorpusFormatError(f"corpus {name!r} has no interactions")
-        return cls(name=name, tables=conformed)
+        return cls(name=name, tables=conformed, steps=tuple(steps))
 
     @property
     def interactions(self) -> Dataset:
@@ -94,7 +97,9 @@ class Corpus:
         # The name is written last and an older one is removed first: it stands only in folders that are complete.
         (folder / _NAME_FILE).unlink(missing_ok=True)
         self.tables.save_to_disk(str(folder))
-        write_text(folder / _NAME_FILE, json.dumps({"name": self.name}))
+        write_text(
+            folder / _NAME_FILE, json.dumps({"name": self.name, "steps": [step.to_dict() for step in self.steps]})
+        )
 
     @classmethod
     def load_from_disk(cls, folder: str | os.PathLike[str]) -> Corpus:
@@ -109,9 +114,11 @@ class Corpus:
         if not name_file.is_file():
             raise FileNotFoundError(f"{folder} is not a saved corpus: it has no {_NAME_FILE}")
         try:
-            name = json.loads(name_file.read_text(encoding="utf-8"))["name"]
+            saved = json.loads(name_file.read_text(encoding="utf-8"))
+            name = saved["name"]
             if not isinstance(name, str):
                 raise TypeError(f"the name is {name!r}")
+            steps = [Step.from_dict(step) for step in saved.get("steps", [])]
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusFormatError(f'{name_file} must hold {{"name": "<name of the corpus>"}}: {error!r}') from error
-        return cls.from_tables(name, load_from_disk(str(folder)))
+        return cls.from_tables(name, load_from_disk(str(folder)), steps)

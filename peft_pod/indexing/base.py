@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from peft_pod.corpus.split import TrainingPart
+from peft_pod.corpus.split import LeaveOneOut, TrainingPart
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,6 +30,8 @@ class Indexing(ABC):
 
     Class attributes:
         name: how configurations and results call the scheme.
+        leaks: whether names are made from held-out items too, as in the paper's corpora. Such a scheme is used only
+            where it is asked for by name, and says so wherever results are shown.
 
     Example:
         >>> from peft_pod.corpus import load_corpus
@@ -41,6 +43,7 @@ class Indexing(ABC):
     """
 
     name: ClassVar[str]
+    leaks: ClassVar[bool] = False
 
     _words: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     _item_positions: Mapping[str, int]
@@ -59,7 +62,17 @@ class Indexing(ABC):
 
     @abstractmethod
     def make_user_words(self, train: TrainingPart, rng: np.random.Generator) -> Sequence[str]:
-        """Name the users: a word for each, in the order of `train.user_ids`; arguments as for items."""
+        """Name the users: a word for each, in the order of `train.user_ids`; arguments as for items.
+
+        Or no words at all: inputs then say nothing of who the user is but what they took.
+        """
+
+    def tokens(self) -> Sequence[str]:
+        """New tokens that the words are made of and that a tokenizer must be given; none where it needs none.
+
+        A word is then nothing but such tokens in a row, such as `<a_12><b_7>`.
+        """
+        return ()
 
     def options(self) -> dict[str, Any]:
         """The arguments that make an equal scheme, for saving."""
@@ -81,11 +94,18 @@ class Indexing(ABC):
         # Chance for users is a stream of its own, so that a scheme that draws more for items leaves users as they are.
         item_words = tuple(self.make_item_words(train, np.random.default_rng((seed, 0))))
         user_words = tuple(self.make_user_words(train, np.random.default_rng((seed, 1))))
-        for kind, words, wanted in (("item", item_words, train.num_items), ("user", user_words, train.num_users)):
-            if len(words) != wanted:
-                raise ValueError(f"indexing {self.name!r} made {len(words)} {kind} words for {wanted} {kind}s")
+        self._check_numbers(train, item_words, user_words)
         self._set_words(item_words, user_words)
         return self
+
+    def _check_numbers(self, train: TrainingPart, item_words: Sequence[str], user_words: Sequence[str]) -> None:
+        for kind, words, wanted in (("item", item_words, train.num_items), ("user", user_words, train.num_users)):
+            if len(words) != wanted and not (kind == "user" and not words):
+                raise ValueError(f"indexing {self.name!r} made {len(words)} {kind} words for {wanted} {kind}s")
+
+    def fit_split(self, split: LeaveOneOut, seed: int = 0) -> Self:
+        """Make the words for a split corpus: from its training part, unless the scheme `leaks`."""
+        return self.fit(split.train, seed)
 
     @property
     def item_words(self) -> tuple[str, ...]:
@@ -94,7 +114,7 @@ class Indexing(ABC):
 
     @property
     def user_words(self) -> tuple[str, ...]:
-        """The word of each user, by position."""
+        """The word of each user, by position; none at all where the scheme does not name users."""
         return self._fitted()[1]
 
     def item_word(self, position: int) -> str:

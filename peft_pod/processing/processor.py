@@ -162,7 +162,7 @@ class PODProcessor:
 
     def _id_words(self, field: Field, sample: Sample, items: Mapping[str, Sequence[int]]) -> list[str]:
         if field.name == USER_FIELD:
-            return [self.indexing.user_word(sample.user)]
+            return [self.indexing.user_word(sample.user)] if self.indexing.user_words else []
         if field.name not in items:
             raise ValueError(f"template {sample.template.text!r} has a field {field.name!r} that the sample lacks")
         return [self.indexing.item_word(item) for item in items[field.name]]
