@@ -115,6 +115,8 @@ def check_text_encoder(model: PreTrainedModel) -> None:
         if "inputs_embeds" not in inspect.signature(module.forward).parameters:
             whose = name if module is model else f"{type(module).__name__}, the encoder of {name},"
             raise ValueError(f"POD gives the encoder embeddings, but {whose} takes no inputs_embeds")
+    if hasattr(model, "vocoder"):
+        raise ValueError(f"POD needs a model that writes text, but {name} speaks; use its class ...ForTextToText")
     if not hasattr(model, "prepare_inputs_for_generation"):
         raise ValueError(
             f"POD needs a model that writes text, but {name} has no head to do it; use its class "

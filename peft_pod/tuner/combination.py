@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import torch
 
@@ -28,8 +30,14 @@ def check_combinable(
     """
     if kind not in COMBINATION_TYPES:
         raise ValueError(f"combination_type must be one of {list(COMBINATION_TYPES)} for POD, got {kind!r}")
+    for field, given in (("adapters", adapters), ("weights", weights)):
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise ValueError(f"{field} must be a list, got {given!r}")
     if not adapters or len(adapters) != len(weights):
         raise ValueError(f"give one weight an adapter, and at least one: got {list(adapters)} and {list(weights)}")
+    for weight in weights:
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
+            raise ValueError(f"weights must be finite numbers, got {weight!r} in {list(weights)}")
     for name in adapters:
         if name not in configs:
             raise ValueError(f"there is no adapter {name!r}; this model has {list(configs)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
@@ -16,6 +19,17 @@ PromptInit = Literal["uniform", "vocabulary", "text", "adapter"]
 # Tasks' prompts are named with it, so that no name clashes with an adapter's, by which PEFT filters, or with a method
 # of torch's containers.
 TASK_PREFIX = "task_"
+
+# They change nothing without LoRA, so whoever sets one forgot `r`.
+_LORA_ALONE = (
+    "lora_alpha",
+    "lora_dropout",
+    "use_rslora",
+    "use_dora",
+    "init_lora_weights",
+    "rank_pattern",
+    "alpha_pattern",
+)
 
 
 @dataclass
@@ -43,8 +57,8 @@ class PromptDistillationConfig(LoraConfig):
         prompt_init_token_ids: for `"text"`: token IDs for each task instead of texts. Texts are written here once they
             are read, so that a saved adapter no longer needs the tokenizer.
         prompt_init_adapter: for `"adapter"`: folder or Hub ID of a saved POD adapter with as many prompt vectors.
-        prompt_init_tasks: for `"adapter"`: the saved adapter's task that each task starts from; by default the one of
-            the same name.
+        prompt_init_tasks: for `"adapter"`: the saved adapter's task, by name or number, that each task starts from; by
+            default the one of the same name, or of the same number where the tasks have no names.
         init_seed: seed of the prompts' start, so that the same configuration starts the same everywhere.
         train_tasks: train the prompts of these tasks alone; other tasks' prompts, whole-word embeddings, LoRA and the
             base stay as they are, and so does what the other tasks answer. By default all that the adapter has is
@@ -90,7 +104,7 @@ class PromptDistillationConfig(LoraConfig):
     prompt_init_adapter: str | None = field(
         default=None, metadata={"help": "For prompt_init='adapter': folder or Hub ID of a saved POD adapter."}
     )
-    prompt_init_tasks: list[str] | None = field(
+    prompt_init_tasks: list[str] | list[int] | None = field(
         default=None,
         metadata={"help": "For prompt_init='adapter': which of its tasks each task starts from (default: same name)."},
     )
@@ -126,7 +140,7 @@ class PromptDistillationConfig(LoraConfig):
         if self.tasks is None and self.num_tasks is None:
             raise ValueError("PODConfig needs `tasks` (names, in order) or `num_tasks`")
         if self.tasks is not None:
-            if isinstance(self.tasks, str) or not all(isinstance(task, str) and task for task in self.tasks):
+            if not _is_list(self.tasks) or not all(isinstance(task, str) and task for task in self.tasks):
                 raise ValueError(f"tasks must be a list of names, got {self.tasks!r}")
             self.tasks = list(self.tasks)
             if len(set(self.tasks)) != len(self.tasks):
@@ -144,8 +158,9 @@ class PromptDistillationConfig(LoraConfig):
     def check_train_tasks(self) -> None:
         """Check `train_tasks`; raises `ValueError`."""
         if self.train_tasks is not None:
-            if isinstance(self.train_tasks, str) or not self.train_tasks:
+            if not _is_list(self.train_tasks) or not self.train_tasks:
                 raise ValueError(f"train_tasks must be a list of at least one task, got {self.train_tasks!r}")
+            self.train_tasks = cast(Any, list(self.train_tasks))
             for task in self.train_tasks:
                 self.task_key(task)
             if self.bias != "none":
@@ -156,10 +171,21 @@ class PromptDistillationConfig(LoraConfig):
         _check_positive("max_whole_words", self.max_whole_words)
         if self.prompt_init not in get_args(PromptInit):
             raise ValueError(f"prompt_init must be one of {list(get_args(PromptInit))}, got {self.prompt_init!r}")
-        if not self.prompt_init_range > 0:
-            raise ValueError(f"prompt_init_range must be above 0, got {self.prompt_init_range!r}")
+        if not _is_number(self.prompt_init_range) or self.prompt_init_range <= 0:
+            raise ValueError(f"prompt_init_range must be a number above 0, got {self.prompt_init_range!r}")
+        # The range of seeds that PyTorch takes.
+        if not _is_whole_number(self.init_seed) or not -(2**63) <= self.init_seed < 2**64:
+            raise ValueError(f"init_seed must be a whole number of at most 64 bits, got {self.init_seed!r}")
+        if not isinstance(self.whole_word_embedding, bool):
+            raise ValueError(f"whole_word_embedding must be True or False, got {self.whole_word_embedding!r}")
 
     def _check_prompt_init(self) -> None:
+        for name in ("tokenizer_name_or_path", "prompt_init_adapter"):
+            value = getattr(self, name)
+            if isinstance(value, os.PathLike):
+                setattr(self, name, os.fspath(value))  # a configuration is saved as JSON, which has no paths
+            elif value is not None and (not isinstance(value, str) or not value):
+                raise ValueError(f"{name} must be a folder or a Hub ID, got {value!r}")
         needed = {
             "prompt_init_text": "text",
             "prompt_init_token_ids": "text",
@@ -172,8 +198,14 @@ class PromptDistillationConfig(LoraConfig):
                 continue
             if self.prompt_init != init:
                 raise ValueError(f"{name} is set but prompt_init is {self.prompt_init!r}: set prompt_init={init!r}")
-            if name != "prompt_init_adapter" and (isinstance(value, str) or len(value) != self.num_tasks):
+            if name == "prompt_init_adapter":
+                continue
+            if not _is_list(value) or len(value) != self.num_tasks:
                 raise ValueError(f"{name} must be a list of {self.num_tasks} entries, one a task, got {value!r}")
+            check, kind = _PROMPT_INIT_ENTRIES[name]
+            wrong = [entry for entry in value if not check(entry)]
+            if wrong:
+                raise ValueError(f"each entry of {name} must be {kind}, got {wrong[0]!r}")
         if self.prompt_init == "text" and self.prompt_init_token_ids is None:
             if self.prompt_init_text is None:
                 raise ValueError("prompt_init='text' needs prompt_init_text, or prompt_init_token_ids")
@@ -183,11 +215,15 @@ class PromptDistillationConfig(LoraConfig):
             raise ValueError("prompt_init='adapter' needs prompt_init_adapter, the folder of a saved adapter")
 
     def _check_training_mode(self) -> None:
-        if not isinstance(self.r, int) or self.r < 0:
+        if not isinstance(self.train_base, bool):
+            raise ValueError(f"train_base must be True or False, got {self.train_base!r}")
+        if not _is_whole_number(self.r) or self.r < 0:
             raise ValueError(f"r must be 0 (no LoRA) or a positive whole number, got {self.r!r}")
         named = [name for name in ("target_modules", "target_parameters") if getattr(self, name) not in (None, set())]
         if self.target_modules == DUMMY_TARGET_MODULES:
             named.remove("target_modules")
+        plain = LoraConfig()
+        named += [name for name in _LORA_ALONE if getattr(self, name) != getattr(plain, name)]
         if self.r == 0 and named:
             raise ValueError(f"{named[0]} is set but r is 0, which means no LoRA: set r, or leave {named[0]} out")
         if self.train_base and self.r > 0:
@@ -230,6 +266,8 @@ class PromptDistillationConfig(LoraConfig):
             ValueError: there is no such task.
         """
         number = self.task_index(task) if isinstance(task, str) else task
+        if not _is_whole_number(number):
+            raise ValueError(f"a task must be given by its name or number, got {task!r}")
         if not 0 <= number < cast(int, self.num_tasks):
             raise ValueError(f"task {number} is out of range: this adapter has {self.num_tasks} tasks")
         return self.task_keys[number]
@@ -244,5 +282,31 @@ PODConfig = PromptDistillationConfig
 
 
 def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _is_whole_number(value) or value < 1:
         raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+
+
+def _is_whole_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole_number(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_list(value: Any) -> bool:
+    # Not a set, whose order is another one in each process, and not a generator, which can be read once.
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+_PROMPT_INIT_ENTRIES = {
+    "prompt_init_text": (lambda entry: isinstance(entry, str), "a text"),
+    "prompt_init_token_ids": (
+        lambda entry: _is_list(entry) and all(_is_whole_number(token) for token in entry),
+        "a list of token IDs",
+    ),
+    "prompt_init_tasks": (
+        lambda entry: isinstance(entry, str) or _is_whole_number(entry),
+        "a task's name or number",
+    ),
+}

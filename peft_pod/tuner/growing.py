@@ -32,7 +32,8 @@ class GrowingModel(LoraModel):
         Args:
             name: the new task's; leave it out where the adapter's tasks have no names.
             init: how its prompts start: `"uniform"` or `"vocabulary"`, as if the adapter had had the task from its
-                beginning, or the name or number of an existing task whose prompts are copied.
+                beginning, or the name or number of an existing task whose prompts are copied. A task called "uniform"
+                or "vocabulary" is copied by its number.
             adapter_name: which adapter; by default the active one.
 
         Raises:
@@ -58,7 +59,7 @@ class GrowingModel(LoraModel):
         if init in ("uniform", "vocabulary"):
             start = dataclasses.replace(_like_new(grown), prompt_init=cast(Any, init), train_tasks=None)
             values = initial_prompts(start, self._embedding_table())[-1]
-        elif isinstance(init, str) and init not in (old.tasks or []):
+        elif isinstance(init, bool) or not isinstance(init, (str, int)) or _is_unknown(init, old):
             tasks = old.tasks or f"0 to {len(prompts) - 1}"
             raise ValueError(f"init must be 'uniform', 'vocabulary' or one of the tasks {tasks}, got {init!r}")
         else:
@@ -73,7 +74,7 @@ class GrowingModel(LoraModel):
 
         Other tasks' prompts, whole-word embeddings, LoRA, `modules_to_save` and, with `train_base`, the base get
         `requires_grad=False`: neither gradients nor weight decay reach them, and the other tasks' answers stay the same
-        to the bit. Make the optimiser after this call.
+        to the bit. Make the optimiser after this call. An adapter that is not active stays frozen until `set_adapter`.
 
         Args:
             tasks: names, or numbers where the tasks have none; `None` for all that the adapter has.
@@ -87,7 +88,9 @@ class GrowingModel(LoraModel):
         config.train_tasks = tasks
         config.check_train_tasks()
         self.peft_config[adapter] = config
-        self.set_requires_grad(adapter)
+        trainable = any(parameter.requires_grad for parameter in self.prompts.task_prompts(adapter).values())
+        if trainable or adapter in self.active_adapters:
+            self.set_requires_grad(adapter)
 
     # Accelerate keeps offloaded weights elsewhere, and a meta tensor in their place.
 
@@ -127,33 +130,50 @@ class GrowingModel(LoraModel):
                 weighted prompts side by side, so that `num_virtual_tokens` adds up, and the weighted sum of whole-word
                 embeddings. LoRA is combined as `LoraModel.add_weighted_adapter` does it.
 
+        The new adapter has no `train_tasks`, whatever theirs are: it trains all that it has once it is made active.
+
         Raises:
             ValueError: the name is taken, or the adapters do not fit together; the message says in what they differ.
+                The model then has the adapters it had before.
         """
+        if not isinstance(adapter_name, str) or not adapter_name:
+            raise ValueError(f"adapter_name must be a name, got {adapter_name!r}")
         if adapter_name in self.peft_config:
             raise ValueError(f"there is already an adapter {adapter_name!r}: delete it first, or choose another name")
         check_combinable(self.peft_config, adapters, weights, combination_type)
         self._check_train_base_is_alone(adapter_name)
-        first = self.peft_config[adapters[0]]
-        try:
-            if first.uses_lora:
-                self.peft_config[adapters[0]] = _like_new(first)  # PEFT makes the new configuration from it
-                super().add_weighted_adapter(adapters, weights, adapter_name, combination_type)
-            else:
-                self.peft_config[adapter_name] = _like_new(first)
-                self.inject_adapter(self.model, adapter_name)
-        except Exception:
-            self.peft_config.pop(adapter_name, None)
-            raise
-        finally:
-            self.peft_config[adapters[0]] = first
-        config = self.peft_config[adapter_name]
         prompts, whole_words = combine(self.prompts, adapters, weights, combination_type)
+        try:
+            self._inject_weighted_adapter(adapters, weights, adapter_name, combination_type)
+        except Exception:
+            if adapter_name in self.peft_config:
+                self.delete_adapter(adapter_name)  # LoRA may be there in part
+            raise
+        config = self.peft_config[adapter_name]
+        config.train_tasks = None
         config.num_virtual_tokens = len(next(iter(prompts.values())))
         for key, values in prompts.items():
             self.prompts.add_task(adapter_name, key, values, requires_grad=False)
         if whole_words is not None:
             self.prompts.pod_whole_words[adapter_name] = nn.Parameter(whole_words.detach(), requires_grad=False)
+
+    def _inject_weighted_adapter(
+        self, adapters: list[str], weights: list[float], adapter_name: str, combination_type: Literal["linear", "cat"]
+    ) -> None:
+        first = self.peft_config[adapters[0]]
+        if not first.uses_lora:
+            self.peft_config[adapter_name] = _like_new(first)
+            self.inject_adapter(self.model, adapter_name)
+            return
+        self.peft_config[adapters[0]] = _like_new(first)  # PEFT makes the new configuration from it
+        try:
+            super().add_weighted_adapter(adapters, weights, adapter_name, combination_type)
+        finally:
+            self.peft_config[adapters[0]] = first
+
+
+def _is_unknown(task: str | int, config: PromptDistillationConfig) -> bool:
+    return isinstance(task, str) and task not in (config.tasks or [])
 
 
 def _like_new(config: PromptDistillationConfig) -> PromptDistillationConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from pickle import UnpicklingError
 from typing import Any, Protocol, cast
 
 import torch
@@ -25,7 +26,8 @@ def initial_prompts(config: PromptDistillationConfig, embeddings: torch.Tensor) 
         embeddings: the base's token embeddings as its encoder sees them, shape `(vocabulary, hidden)`.
 
     Returns:
-        Shape `(num_tasks, num_virtual_tokens, hidden)`, of the embeddings' type and on their device.
+        Shape `(num_tasks, num_virtual_tokens, hidden)`, on the embeddings' device and of their type, but not of half
+        precision, which would round them.
 
     Raises:
         ValueError: what the configuration names cannot be read or does not fit the base.
@@ -48,10 +50,14 @@ def initial_prompts(config: PromptDistillationConfig, embeddings: torch.Tensor) 
             if not config.inference_mode:
                 warnings.warn(f"prompts start uniform until a checkpoint fills them: {error}", stacklevel=2)
         else:
-            return prompts.to(embeddings)
+            return _like(prompts, embeddings)
     if config.prompt_init == "vocabulary":
-        return vocabulary_prompts(config, embeddings).to(embeddings)
-    return uniform_prompts(config, embeddings).to(embeddings)
+        return _like(vocabulary_prompts(config, embeddings), embeddings)
+    return _like(uniform_prompts(config, embeddings), embeddings)
+
+
+def _like(prompts: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    return prompts.to(embeddings.device, torch.promote_types(embeddings.dtype, torch.float32))
 
 
 def uniform_prompts(config: PromptDistillationConfig, embeddings: torch.Tensor) -> torch.Tensor:
@@ -97,7 +103,9 @@ def token_prompts(token_ids: Sequence[int], num_virtual_tokens: int, embeddings:
 class HasTemplates(Protocol):
     """A task of the library, or anything with templates of its kind."""
 
-    templates: Any
+    @property
+    def templates(self) -> Any:
+        """Each with `parts`, of which strings are words and others are fields."""
 
 
 def template_texts(tasks: Iterable[HasTemplates]) -> list[str]:
@@ -135,7 +143,7 @@ def _from_adapter(config: PromptDistillationConfig, embeddings: torch.Tensor) ->
     try:
         saved = PeftConfig.from_pretrained(folder)
         weights = load_peft_weights(folder, device="cpu")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, UnpicklingError, SafetensorError) as error:
         raise ValueError(f"prompt_init_adapter={folder!r} is no adapter that can be read: {error}") from error
     if not isinstance(saved, PromptDistillationConfig):
         raise ValueError(f"prompt_init_adapter={folder!r} is no POD adapter but {saved.peft_type}")

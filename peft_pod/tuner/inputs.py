@@ -99,6 +99,13 @@ def assemble_inputs(
     elif attention_mask is None:
         attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
 
+    # Some bases stretch or cut a mask of another length without a word.
+    if attention_mask.shape != inputs_embeds.shape[:2]:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}, but the input {tuple(inputs_embeds.shape[:2])}: "
+            "give it as it is for the tokens, the prompts' positions are added here"
+        )
+
     # Where the encoder scales all that it is given, what POD adds would be scaled too, and nowhere else it is.
     scale = input_scale(model)
     if layer.has_whole_words():
@@ -154,6 +161,8 @@ def _whole_words(
         raise ValueError(
             f"whole_word_ids has shape {tuple(whole_word_ids.shape)}, but the input {tuple(inputs_embeds.shape[:2])}"
         )
+    if whole_word_ids.is_floating_point() or whole_word_ids.dtype == torch.bool:
+        raise ValueError(f"whole_word_ids must hold whole numbers, got a tensor of {whole_word_ids.dtype}")
     if not torch.compiler.is_compiling() and whole_word_ids.numel():
         low, high = (int(bound) for bound in torch.aminmax(whole_word_ids))
         if low < 0 or high > config.max_whole_words:
@@ -162,4 +171,4 @@ def _whole_words(
                 f"whole_word_ids holds {wrong}, outside 0 to max_whole_words={config.max_whole_words}: the input "
                 "holds too many IDs; shorten it or configure a larger max_whole_words"
             )
-    return layer.whole_words(whole_word_ids.to(inputs_embeds.device))
+    return layer.whole_words(whole_word_ids.to(device=inputs_embeds.device, dtype=torch.long))

@@ -11,6 +11,8 @@ from torch import nn
 from .config import PromptDistillationConfig
 from .initialisation import initial_prompts
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 class PromptLayer(nn.Module, BaseTunerLayer):
     """Continuous prompts of each task and whole-word embeddings.
@@ -115,12 +117,16 @@ class PromptLayer(nn.Module, BaseTunerLayer):
             if vectors.device not in (device, torch.device("meta")):
                 parameters[key] = nn.Parameter(vectors.detach().to(device), requires_grad=vectors.requires_grad)
 
-    def upcast_adapter(self, adapter_name: str) -> None:
-        """Hold the vectors of one adapter in float32, which training them needs; the base's type does not matter."""
+    def cast_adapter(self, adapter_name: str, dtype: torch.dtype | None) -> None:
+        """Hold the vectors of one adapter in a type; `None` for float32 in the place of half precision.
+
+        Training needs float32; the base's type does not matter.
+        """
         for parameters, key in self._vectors(adapter_name):
             vectors = parameters[key]
-            if vectors.dtype in (torch.float16, torch.bfloat16):
-                parameters[key] = nn.Parameter(vectors.detach().float(), requires_grad=vectors.requires_grad)
+            wanted = torch.float32 if dtype is None and vectors.dtype in _HALF else dtype or vectors.dtype
+            if vectors.dtype != wanted:
+                parameters[key] = nn.Parameter(vectors.detach().to(wanted), requires_grad=vectors.requires_grad)
 
     def _vectors(self, adapter_name: str) -> list[tuple[nn.ParameterDict, str]]:
         prompts = self.task_prompts(adapter_name)

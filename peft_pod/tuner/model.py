@@ -80,7 +80,8 @@ class PODModel(GrowingModel):
             self.prompts = PromptLayer()
             # Such as tables of sines, which must not begin to train when the base does.
             self._frozen_in_base = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-        trainable_before = [(parameter, parameter.requires_grad) for parameter in self._base_parameters()]
+        parameters = [*self._base_parameters(), *self.prompts.parameters()]
+        trainable_before = [(parameter, parameter.requires_grad) for parameter in parameters]
         try:
             self._check_train_base_is_alone(adapter_name)
             embeddings = self._embedding_table()
@@ -281,8 +282,7 @@ class PODModel(GrowingModel):
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype=autocast_adapter_dtype)
         self.prompts.move_adapter(adapter_name, self._embedding_device())
-        if autocast_adapter_dtype:
-            self.prompts.upcast_adapter(adapter_name)
+        self.prompts.cast_adapter(adapter_name, None if autocast_adapter_dtype else self._embedding_table().dtype)
 
     def merge_adapter(self, adapter_names: list[str] | None = None, safe_merge: bool = False) -> None:
         """Fold LoRA into the base; prompts and whole-word embeddings stay in use. See PEFT's `merge_adapter`."""
@@ -337,6 +337,8 @@ class PODModel(GrowingModel):
 
 
 def _check_adapter_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise ValueError(f"adapter_name must be a text, got {name!r}")
     if name.startswith(TASK_PREFIX):
         raise ValueError(f"adapter name {name!r} must not begin with {TASK_PREFIX!r}, as tasks' prompts do")
     if "." in name or hasattr(nn.ModuleDict(), name):

@@ -481,8 +481,9 @@ relations, which otherwise take the encoder's tokens shifted by one, have no tok
 
 ## What is refused
 
-At `get_peft_model`: models that read something else than `input_ids` (speech, images), that take no `inputs_embeds`, or
-that have no head to write text with (`T5Model`). Decoder-only models: see [the method](method.md).
+At `get_peft_model`: models that read something else than `input_ids` (speech, images), that take no `inputs_embeds`,
+that speak (`SeamlessM4TForTextToSpeech`), or that have no head to write text with (`T5Model`). Decoder-only models: see
+[the method](method.md).
 """
 
 LEFT_PADDING: dict[Positions, str] = {

@@ -220,6 +220,9 @@ def test_new_prompts_have_the_type_of_the_others():
         ({}, "have the names .*, so the new task cannot have the name None"),
         ({"name": "fourth", "init": "rating"}, "init must be 'uniform', 'vocabulary' or one of the tasks .*'rating'"),
         ({"name": "fourth", "init": 3}, "task 3 is out of range"),
+        ({"name": "fourth", "init": True}, "init must be .* got True"),
+        ({"name": "fourth", "init": None}, "init must be .* got None"),
+        ({"name": "fourth", "init": 1.0}, "init must be .* got 1.0"),
         ({"name": "fourth", "adapter_name": "missing"}, "there is no adapter 'missing'"),
     ],
 )
@@ -234,7 +237,16 @@ def test_bad_tasks_are_named(arguments, message):
 
 @pytest.mark.parametrize(
     ("tasks", "message"),
-    [(["rating"], "unknown task 'rating'"), ([], "at least one task"), ("topn", "list of"), ([3], "out of range")],
+    [
+        (["rating"], "unknown task 'rating'"),
+        ([], "at least one task"),
+        ("topn", "list of"),
+        ({"topn"}, "list of"),
+        (iter(["topn"]), "list of"),
+        (5, "list of"),
+        ([3], "out of range"),
+        ([True], "by its name or number, got True"),
+    ],
 )
 def test_bad_train_tasks_are_named(tasks, message):
     model, _ = trained("t5")
@@ -248,3 +260,78 @@ def test_bad_train_tasks_are_named(tasks, message):
 def test_train_tasks_and_trained_biases_exclude_each_other():
     with pytest.raises(ValueError, match="bias='all'"):
         make_config("lora", train_tasks=["topn"], bias="all")
+
+
+def test_the_list_of_trained_tasks_is_the_models_own():
+    model, _ = trained("t5")
+    tasks = ["topn"]
+    model.base_model.set_train_tasks(tasks)
+    tasks.append("rating")
+    assert model.peft_config["default"].train_tasks == ["topn"]
+    model.set_adapter("default")
+
+
+@pytest.mark.parametrize("mode", ["frozen", "lora"])
+def test_tasks_of_an_inactive_adapter_wait_until_it_is_active(mode):
+    model, _ = trained("t5", mode)
+    model.add_adapter("other", make_config(mode))
+
+    def trainable():
+        return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+    before = trainable()
+    for tasks in (["topn"], None, ["topn"]):
+        model.base_model.set_train_tasks(tasks, adapter_name="other")
+        assert trainable() == before
+    model.set_adapter("other")
+    assert trainable() == ["base_model.prompts.pod_prompts.other.task_topn"]
+
+
+@pytest.mark.parametrize("order", [["default", "other"], ["other", "default"]])
+def test_a_weighted_adapter_trains_all_it_has(order):
+    model, _, _ = grown("t5")
+    model.add_adapter("other", make_config(tasks=["sequential", "topn", "explanation", "fourth"]))
+    model.add_weighted_adapter(order, [0.5, 0.5], "both")
+    assert model.peft_config["both"].train_tasks is None
+    assert model.peft_config["default"].train_tasks == ["fourth"]
+    model.set_adapter("both")
+    assert sum(parameter.requires_grad for parameter in model.parameters()) == 5
+
+
+@pytest.mark.parametrize("mode", ["frozen", "lora"])
+@pytest.mark.parametrize(
+    ("adapters", "weights", "name", "message"),
+    [
+        (["default", "other"], ["a", "b"], "new", "weights must be finite numbers, got 'a'"),
+        (["default", "other"], [None, 1.0], "new", "weights must be finite numbers, got None"),
+        (["default", "other"], [float("nan"), 1.0], "new", "weights must be finite numbers, got nan"),
+        (["default", "other"], [True, 1.0], "new", "weights must be finite numbers, got True"),
+        (["default", "other"], 1.0, "new", "weights must be a list, got 1.0"),
+        ("default", [1.0], "new", "adapters must be a list, got 'default'"),
+        (["default", "other"], [1.0, 1.0], None, "adapter_name must be a name, got None"),
+        (["default", "other"], [1.0, 1.0], "task_new", "must not begin with"),
+    ],
+)
+def test_a_weighted_adapter_that_fails_leaves_nothing(mode, adapters, weights, name, message):
+    model, _ = trained("t5", mode)
+    model.add_adapter("other", make_config(mode))
+    before = list(model.state_dict())
+    with pytest.raises(ValueError, match=message):
+        model.add_weighted_adapter(adapters, weights, name)
+    assert list(model.state_dict()) == before
+    assert list(model.peft_config) == ["default", "other"]
+
+
+def test_weighted_lora_that_fails_half_way_leaves_nothing():
+    """PEFT compares the largest ranks, and finds out when the new layers are there that others differ."""
+    model, batch = trained("t5", "lora")
+    model.add_adapter("other", make_config("lora", r=2, target_modules=["q", "v"], rank_pattern={"q": 4}))
+    before, logits = list(model.state_dict()), model(**batch).logits
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    with pytest.raises(RuntimeError, match="equal size"):
+        model.add_weighted_adapter(["default", "other"], [0.5, 0.5], "new")
+    assert list(model.state_dict()) == before
+    assert list(model.peft_config) == ["default", "other"]
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == trainable
+    assert torch.equal(model(**batch).logits, logits)
+    model.add_weighted_adapter(["default"], [1.0], "new")

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
-from transformers import PreTrainedModel, Speech2TextConfig, Speech2TextForConditionalGeneration, T5Model
+from transformers import (
+    PreTrainedModel,
+    SeamlessM4TForTextToSpeech,
+    Speech2TextConfig,
+    Speech2TextForConditionalGeneration,
+    T5Model,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from peft_pod.tuner.architectures import complete_call
@@ -406,6 +412,13 @@ def test_a_base_that_reads_sound_is_refused():
     )  # fmt: skip
     with pytest.raises(ValueError, match="Speech2TextForConditionalGeneration reads 'input_features'"):
         get_peft_model(Speech2TextForConditionalGeneration(config), make_config())
+
+
+def test_a_base_that_speaks_is_refused():
+    config = ARCHITECTURES["seamless-m4t"].make().config
+    config.update({"unit_hifi_gan_vocab_size": 10, "unit_embed_dim": 8, "upsample_initial_channel": 32})
+    with pytest.raises(ValueError, match="SeamlessM4TForTextToSpeech speaks; use its class ...ForTextToText"):
+        get_peft_model(SeamlessM4TForTextToSpeech(config), make_config())
 
 
 def test_a_base_whose_encoder_takes_no_embeddings_is_refused(monkeypatch):

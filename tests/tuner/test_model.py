@@ -303,6 +303,25 @@ def test_second_adapter_leaves_trainability_as_it_was(architecture, mode):
 
 @architectures
 @pytest.mark.parametrize("mode", ["frozen", "lora"])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_adding_an_adapter_leaves_the_active_ones_trainability_as_it_was(architecture, mode, trainable, tmp_path):
+    """Trap 10, where the two differ: what is trained goes on being trained, what is used goes on being used."""
+    model = pod_model(architecture, mode)
+    model.save_pretrained(tmp_path)
+    if not trainable:
+        model = PeftModel.from_pretrained(make_base(architecture), tmp_path)
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    prompts = [name for name in before if ".prompts." in name]
+    assert {before[name] for name in prompts} == {trainable}
+    model.load_adapter(tmp_path, "loaded")
+    model.add_adapter("added", make_config(mode))
+    model.add_weighted_adapter(["loaded", "default"], [0.5, 0.5], "weighted")
+    after = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    assert {name: after[name] for name in before} == before
+
+
+@architectures
+@pytest.mark.parametrize("mode", ["frozen", "lora"])
 def test_switching_and_deleting_adapters(architecture, mode):
     """Traps 5 and 8: PEFT's helpers walk the base, where the prompts are not, and skip names with the prefix."""
     model = pod_model(architecture, mode)

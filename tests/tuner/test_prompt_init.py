@@ -100,6 +100,18 @@ def test_adapter(saved):
     assert torch.equal(fewer, theirs[[2, 0]])
     others, _ = prompts_of(tasks=["new", "newer"], prompt_init_tasks=["topn", "topn"], **arguments)
     assert torch.equal(others, theirs[[1, 1]])
+    numbers, _ = prompts_of(tasks=["new", "newer"], prompt_init_tasks=[2, 0], **arguments)
+    assert torch.equal(numbers, theirs[[2, 0]])
+
+
+def test_adapter_of_several_with_names(tmp_path):
+    model = get_peft_model(make_base("t5"), make_config(), adapter_name="one")
+    model.add_adapter("two", make_config(init_seed=3))
+    model.save_pretrained(tmp_path)
+    for name in ("one", "two"):
+        table, started = prompts_of(prompt_init="adapter", prompt_init_adapter=tmp_path / name)
+        assert torch.equal(table, model.base_model.prompts.prompt_table(name).detach())
+        started.save_pretrained(tmp_path / "started")  # a path is saved too
 
 
 @pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
@@ -162,6 +174,27 @@ def test_uniform_is_the_papers():
         ({"prompt_init": "text", "prompt_init_text": TEXTS[:2]}, "prompt_init_text must be a list of 3 entries"),
         ({"prompt_init": "text", "prompt_init_text": "one"}, "prompt_init_text must be a list of 3 entries.*'one'"),
         ({"prompt_init": "text", "prompt_init_token_ids": [[1]]}, "prompt_init_token_ids must be a list of 3"),
+        (
+            {"prompt_init": "text", "prompt_init_token_ids": [5, 6, 7]},
+            "entry of prompt_init_token_ids must be .* got 5",
+        ),
+        ({"prompt_init": "text", "prompt_init_token_ids": [[5], [6.0], [7]]}, r"a list of token IDs, got \[6.0\]"),
+        ({"prompt_init": "text", "prompt_init_token_ids": [[5], [True], [7]]}, r"a list of token IDs, got \[True\]"),
+        ({"prompt_init": "text", "prompt_init_token_ids": 5}, "prompt_init_token_ids must be a list of 3 entries"),
+        ({"prompt_init": "text", "prompt_init_text": ["a", None, "b"]}, "entry of prompt_init_text must be a text"),
+        ({"prompt_init": "text", "prompt_init_text": {"a", "b", "c"}}, "prompt_init_text must be a list"),
+        (
+            {"prompt_init": "text", "prompt_init_text": TEXTS, "tokenizer_name_or_path": 5},
+            "tokenizer_name_or_path must",
+        ),
+        (
+            {"prompt_init": "adapter", "prompt_init_adapter": 5},
+            "prompt_init_adapter must be a folder or a Hub ID, got 5",
+        ),
+        (
+            {"prompt_init": "adapter", "prompt_init_adapter": "x", "prompt_init_tasks": [0, None, 1]},
+            "entry of prompt_init_tasks must be a task's name or number, got None",
+        ),
         ({"prompt_init": "adapter"}, "prompt_init='adapter' needs prompt_init_adapter"),
         ({"prompt_init_adapter": "folder"}, "prompt_init_adapter is set but prompt_init is 'uniform'"),
         ({"prompt_init": "random"}, "prompt_init must be one of .* got 'random'"),
@@ -177,7 +210,11 @@ def test_what_cannot_be_read_is_named(saved, tmp_path):
     adapter = {"prompt_init": "adapter", "prompt_init_adapter": str(saved[0])}
     lora = get_peft_model(make_base("t5"), LoraConfig(task_type="SEQ_2_SEQ_LM", target_modules=["q"]))
     lora.save_pretrained(tmp_path)
+    (tmp_path / "broken").mkdir()
+    shutil.copy(saved[0] / "adapter_config.json", tmp_path / "broken")
+    (tmp_path / "broken" / "adapter_model.bin").write_bytes(b"no weights")
     cases = [
+        ({**adapter, "prompt_init_adapter": str(tmp_path / "broken")}, "broken' is no adapter that can be read"),
         ({**text, "tokenizer_name_or_path": "no/such-folder"}, "tokenizer_name_or_path='no/such-folder' cannot be"),
         ({"prompt_init": "text", "prompt_init_token_ids": [[5], [], [6]]}, "at least one token"),
         ({"prompt_init": "text", "prompt_init_token_ids": [[5], [60], [6]]}, "token 60 is not in .* vocabulary of 60"),
@@ -189,3 +226,15 @@ def test_what_cannot_be_read_is_named(saved, tmp_path):
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
             prompts_of(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_trained_adapters_prompts_are_not_rounded_to_the_bases_type(dtype, tmp_path):
+    source = get_peft_model(make_base("t5"), make_config())
+    source.save_pretrained(tmp_path)
+    config = make_config(prompt_init="adapter", prompt_init_adapter=str(tmp_path))
+    model = get_peft_model(make_base("t5").to(dtype), config)
+    table = model.base_model.prompts.prompt_table("default")
+    assert torch.equal(table, source.base_model.prompts.prompt_table("default"))
+    kept = get_peft_model(make_base("t5").to(dtype), config, autocast_adapter_dtype=False)
+    assert torch.equal(kept.base_model.prompts.prompt_table("default"), table.to(dtype))
