@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,39 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; at the end it becomes `path`.
+
+    If the block fails, the temporary folder is removed and nothing is there.
+
+    Raises:
+        FileExistsError: `path` is there already, and is not an empty folder.
+
+    Example:
+        >>> target = Path(tempfile.mkdtemp()) / "numbers"
+        >>> with new_folder(target) as temporary:
+        ...     write_text(temporary / "numbers.txt", "1 2 3")
+        >>> [file.name for file in target.iterdir()]
+        ['numbers.txt']
+    """
+    path = Path(path).absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} is there already; name a new or an empty folder, or remove it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The folder within is made as any other; the one around it is readable by its owner alone.
+    around = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = around / path.name
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(around, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

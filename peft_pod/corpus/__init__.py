@@ -10,18 +10,25 @@ Example:
 
 from .corpus import Corpus
 from .load import available_corpora, load_corpus
+from .prepare import PrepareOptions
+from .ragged import Ragged
 from .schema import CorpusFormatError
-from .split import Explanation, LeaveOneOut, Part, TrainingPart
+from .split import Explanation, LeaveOneOut, Part, Split, TrainingPart
 from .steps import Step
+from .temporal import TemporalSplit
 
 __all__ = [
     "Corpus",
     "CorpusFormatError",
     "load_corpus",
     "available_corpora",
+    "Split",
     "LeaveOneOut",
+    "TemporalSplit",
     "TrainingPart",
     "Explanation",
     "Part",
+    "Ragged",
+    "PrepareOptions",
     "Step",
 ]

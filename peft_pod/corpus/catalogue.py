@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from peft_pod.files import replacing
 
+from .ragged import Ragged
 from .schema import CorpusFormatError
-from .split import IntArray, LeaveOneOut
+from .split import IntArray, Split
 
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
@@ -59,11 +60,10 @@ class Catalogue:
                 raise ValueError(f"{name} names {twice!r} more than once; an ID has one position")
 
     @classmethod
-    def from_split(cls, split: LeaveOneOut) -> Catalogue:
+    def from_split(cls, split: Split) -> Catalogue:
         """Take users, items and whole histories of a split corpus: held-out items are known when a model is used."""
         train = split.train
-        histories = [split.all_items(user) for user in range(train.num_users)]
-        return cls(train.item_ids, train.item_titles, train.user_ids, histories)
+        return cls(train.item_ids, train.item_titles, train.user_ids, split.all_histories())
 
     @cached_property
     def _item_positions(self) -> dict[str, int]:
@@ -85,6 +85,10 @@ class Catalogue:
                 f"{self._hint(item_id, self._item_positions)}"
             )
         return self._item_positions[item_id]
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether a user is among those of the catalogue."""
+        return user_id in self._user_positions
 
     def user_position(self, user_id: str) -> int:
         """Position of a user.
@@ -121,7 +125,10 @@ class Catalogue:
             pq.write_table(items, temporary)
         columns: dict[str, pa.Array] = {"user_id": pa.array(list(self.user_ids), pa.string())}
         if histories and self.histories is not None:
-            columns["history"] = pa.array([np.asarray(items) for items in self.histories], pa.list_(pa.int32()))
+            rows = Ragged.of(self.histories)
+            # Large lists in memory, since there may be more than 2^31 items; a file is the same for both.
+            taken = pa.array(rows.values.astype(np.int32))
+            columns["history"] = pa.LargeListArray.from_arrays(pa.array(rows.offsets), taken)
         with replacing(Path(folder) / USERS_FILE) as temporary:
             pq.write_table(pa.table(columns), temporary)
 
@@ -142,8 +149,7 @@ class Catalogue:
         if "history" in users.column_names:
             column = users["history"].combine_chunks()
             flat = np.asarray(column.flatten()).astype(np.int64)
-            ends = np.cumsum(np.asarray(column.value_lengths(), dtype=np.int64))
-            histories = np.split(flat, ends)[:-1]
+            histories = Ragged.from_lengths(flat, np.asarray(column.value_lengths(), dtype=np.int64))
         return cls(items["item_id"].to_pylist(), items["title"].to_pylist(), users["user_id"].to_pylist(), histories)
 
     @staticmethod

@@ -81,7 +81,7 @@ def read_text(path: Path) -> str:
 def _raw_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     number = 0
     try:
-        with _open(path) as file:
+        with open_binary(path) as file:
             # Decoded line by line: a file opened as text is decoded in blocks, so that an error has no line.
             for number, line in enumerate(file, start=1):
                 yield number, line.decode(encoding)
@@ -91,5 +91,6 @@ def _raw_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
         malformed(path, number + 1, f"the compressed file is damaged or cut off at or soon after this line: {error}")
 
 
-def _open(path: Path) -> BinaryIO:
+def open_binary(path: Path) -> BinaryIO:
+    """Open a file for reading, unpacked where the name ends in `.gz`."""
     return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

@@ -4,7 +4,7 @@ Every reader ends in these tables, and everything after the readers starts from 
 
 - **interactions**, one row for each time a user took an item, in any order; equal times keep the table's order:
   `user_id` (string), `item_id` (string), `timestamp` (int64, seconds since 1970, or a running number where the source
-  only has an order), and optionally `rating` (float32) and `review` (string).
+  only has an order; from 0 to the year 2100), and optionally `rating` (float32) and `review` (string).
 - **items**, one row for each item of the catalogue: `item_id` (string), `title` (string), optionally `text` (string).
 - **explanations** (optional), one row for each sentence in which a user says why: `user_id`, `item_id`,
   `explanation` (string), `feature` (string, the word of the sentence that names a property of the item, or "").
@@ -28,8 +28,11 @@ OPTIONAL_COLUMNS: dict[str, dict[str, str]] = {
     "items": {"text": "string"},
     "explanations": {},
 }
+MAX_TIMESTAMP = 4_102_444_800
+"""The year 2100 in seconds since 1970; a larger number is in another unit, most likely milliseconds."""
 NOT_BLANK = frozenset({"user_id", "item_id", "explanation"})
 """Columns in which a text without any letter is a missing value too."""
+_BATCH = 10_000
 OPTIONAL_TABLES = frozenset({"explanations"})
 
 
@@ -49,7 +52,7 @@ def conform(tables: Mapping[str, Dataset]) -> DatasetDict:
 
     Raises:
         CorpusFormatError: a table or a required column is missing, a column cannot be cast, a required column has a
-            null, or an ID or a sentence is blank.
+            null, an ID or a sentence is blank, or a timestamp is negative or beyond the year 2100.
 
     Example:
         >>> from datasets import Dataset
@@ -95,7 +98,7 @@ def _conform_table(name: str, table: Dataset, required: Mapping[str, str]) -> Da
         wanted[column] = Value(types[column])
     if wanted != table.features:
         try:
-            table = table.cast(wanted)
+            table = table.cast(wanted, batch_size=_BATCH)
         except (TypeError, ValueError, NotImplementedError) as error:
             wanted_types = {column: types[column] for column in kept}
             raise CorpusFormatError(f"table {name!r} cannot be cast to {wanted_types}: {error}") from error
@@ -103,11 +106,30 @@ def _conform_table(name: str, table: Dataset, required: Mapping[str, str]) -> Da
         values = arrow_column(table, column)
         absent = values.is_null()
         if column in NOT_BLANK:
-            absent = pc.or_kleene(absent, pc.equal(pc.utf8_trim_whitespace(values), ""))
+            absent = pa.chunked_array([_is_blank(chunk) for chunk in values.chunks], pa.bool_())
         count = pc.sum(absent).as_py()
         if count:
             raise CorpusFormatError(
                 f"table {name!r} has no {column} in row {absent.index(True).as_py()} (counted from 0) and {count} "
                 "row(s) in all; fill it in or drop the row"
             )
+        if column == "timestamp":
+            _check_timestamps(name, values)
     return table
+
+
+def _is_blank(texts: pa.Array) -> pa.Array:
+    return pc.or_kleene(texts.is_null(), pc.equal(pc.utf8_trim_whitespace(texts), ""))
+
+
+def _check_timestamps(name: str, values: pa.ChunkedArray) -> None:
+    wrong = pc.or_(pc.less(values, 0), pc.greater(values, MAX_TIMESTAMP))
+    count = pc.sum(wrong).as_py()
+    if count:
+        row = wrong.index(True).as_py()
+        raise CorpusFormatError(
+            f"table {name!r} has the timestamp {values[row].as_py()} in row {row} (counted from 0) and {count} such "
+            f"row(s) in all; a timestamp is a number of seconds since 1970, or a running number, from 0 to "
+            f"{MAX_TIMESTAMP} (the year 2100). Convert other units (milliseconds: divide by 1000), drop the rows, or "
+            'have them dropped and counted: Corpus.from_tables(..., bad_timestamps="drop")'
+        )

@@ -4,7 +4,7 @@ from .collator import PODCollator
 from .processor import PODProcessor
 from .sampler import SampleKey, TaskAlternatingBatchSampler
 from .samples import EvaluationSamples, TrainingSamples
-from .tokenizer import train_tokenizer
+from .tokenizer import add_new_tokens, train_tokenizer
 from .words import WordTokenizer
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "TaskAlternatingBatchSampler",
     "TrainingSamples",
     "WordTokenizer",
+    "add_new_tokens",
     "train_tokenizer",
 ]

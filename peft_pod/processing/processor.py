@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peft_pod.files import write_text
 from peft_pod.indexing import Indexing, indexing_from_dict
+from peft_pod.indexing.tokens import word_tokens
 from peft_pod.tasks import Field, Sample, Task, load_task
 from peft_pod.tasks.base import USER_FIELD
 
@@ -35,8 +36,12 @@ class PODProcessor:
         max_input_length: the most tokens of an input, prompts not counted; `None` for no limit.
         max_target_length: the most tokens of a written answer (paper: 20 words); longer ones are cut.
 
+    Where the indexing names no users, inputs do not hold them, and users that the model never saw are served by their
+    history.
+
     Raises:
-        ValueError: no tasks are given, one twice, a limit is too small, or the tokenizer cannot tell the IDs apart.
+        ValueError: no tasks are given, one twice, a limit is too small, the tokenizer cannot tell the IDs apart or
+            lacks tokens of theirs, or a task asks about users whom the indexing does not name.
     """
 
     def __init__(
@@ -63,16 +68,34 @@ class PODProcessor:
         self._words.learn([*indexing.item_words, *indexing.user_words])
         self._words.learn(indexing.user_words, first=True)
         self._check_ids()
+        self._check_users()
 
     def _check_ids(self) -> None:
         unknown = self.tokenizer.unk_token_id
         named: dict[tuple[int, ...], str] = {}
         for word in (*self.indexing.item_words, *self.indexing.user_words):
             tokens = self._words.encode(word)
+            shown = word_tokens(word)
+            if shown and len(tokens) != len(shown):
+                raise ValueError(
+                    f"the tokenizer lacks the tokens of the ID {word!r} and would write it in {len(tokens)} pieces: "
+                    "make it by build_tokenizer, or give it the tokens by add_new_tokens(tokenizer, indexing.tokens())"
+                )
             if unknown is not None and unknown in tokens:
                 raise ValueError(f"the tokenizer cannot write the ID {word!r}: part of it is unknown to it")
             if named.setdefault(tokens, word) != word:
                 raise ValueError(f"the tokenizer writes the IDs {named[tokens]!r} and {word!r} with the same tokens")
+
+    def _check_users(self) -> None:
+        if self.indexing.user_words:
+            return
+        for task in self.tasks:
+            fields = task.bare.fields
+            if USER_FIELD in fields and SHORTENED_FIELD not in fields and task.target == "item":
+                raise ValueError(
+                    f"the task {task.name!r} knows nothing of users but their names, and indexing "
+                    f"{self.indexing.name!r} was told to name none: leave the task out, or name users"
+                )
 
     @property
     def task_names(self) -> list[str]:
@@ -96,6 +119,11 @@ class PODProcessor:
     def item_tokens(self) -> list[tuple[int, ...]]:
         """The tokens that name each item as an answer, by position, without the end-of-sequence token."""
         return [self._words.encode(word, first=True) for word in self.indexing.item_words]
+
+    def new_token_ids(self) -> list[int]:
+        """The numbers of the new tokens that IDs are made of (`Indexing.tokens`), in order."""
+        words = (*self.indexing.item_words, *self.indexing.user_words)
+        return sorted({token for word in words if word_tokens(word) for token in self._words.encode(word)})
 
     def __call__(self, sample: Sample, task: str) -> dict[str, Any]:
         """Encode one sample.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from peft_pod.corpus import LeaveOneOut, Part, TrainingPart
+from peft_pod.corpus import Part, Split, TrainingPart
 from peft_pod.tasks import Sample
 
 from .processor import PODProcessor
@@ -70,7 +70,7 @@ class EvaluationSamples(Dataset[dict[str, Any]]):
 
     @classmethod
     def of_part(
-        cls, split: LeaveOneOut, part: Part, processor: PODProcessor, *, seed: int = 0, limit: int | None = None
+        cls, split: Split, part: Part, processor: PODProcessor, *, seed: int = 0, limit: int | None = None
     ) -> dict[str, EvaluationSamples]:
         """The validation or test samples of every task, by its name.
 

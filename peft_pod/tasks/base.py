@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from peft_pod.corpus import LeaveOneOut, Part, TrainingPart
+from peft_pod.corpus import Part, Split, TrainingPart
 
 from .template import Template
 
@@ -84,7 +84,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluation_samples(self, split: LeaveOneOut, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
         """All samples of the validation or test part, with the bare template.
 
         Args:

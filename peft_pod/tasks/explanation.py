@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from peft_pod.corpus import Explanation, LeaveOneOut, Part, TrainingPart
+from peft_pod.corpus import Explanation, Part, Split, TrainingPart
 
 from .base import Sample, Task
 from .template import Template
@@ -39,7 +39,7 @@ class ExplanationTask(Task):
         """Take the sentence `index`; only the template is drawn."""
         return self._sample(self.draw_template(rng), train.explanations[index])
 
-    def evaluation_samples(self, split: LeaveOneOut, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
         """One sample for each sentence of the part; nothing is drawn, so `seed` is not used."""
         return [self._sample(self.bare, explanation) for explanation in split.explanations(part)]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from peft_pod.corpus import LeaveOneOut, Part, TrainingPart
+from peft_pod.corpus import Part, Split, TrainingPart
 from peft_pod.corpus.split import IntArray
 
 from .base import Sample, Task, positive_integer
@@ -84,7 +84,7 @@ class SequentialTask(Task):
         answer = int(rng.integers(start + 1, len(items)))
         return self._sample(self.draw_template(rng), user, items[start:answer], int(items[answer]))
 
-    def evaluation_samples(self, split: LeaveOneOut, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
         """One sample for each user with a held-out item; nothing is drawn, so `seed` is not used."""
         return [
             self.query(user, split.history(user, part), target_item=split.target(user, part))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from peft_pod.corpus import LeaveOneOut, Part, TrainingPart
-from peft_pod.corpus.split import IntArray
+from peft_pod.corpus import Part, Split, TrainingPart
+from peft_pod.corpus.candidates import Negatives, candidate_sets, check_negatives, draw_candidates
 
 from .base import Sample, Task, positive_integer
 from .template import Template
@@ -25,6 +25,8 @@ class TopNTask(Task):
 
     Args:
         num_negatives: how many wrong candidates there are (paper: 99). A catalogue with fewer is used whole.
+        negatives: how wrong candidates are drawn: `"uniform"` (the paper), or by `"popularity"`, in proportion to how
+            often an item occurs in training, plus 1.
         bare_probability: see `Task`.
     """
 
@@ -40,13 +42,21 @@ class TopNTask(Task):
         Template("Recommend to {user} a single item of {candidates}"),
     )
 
-    def __init__(self, *, num_negatives: int = PROTOCOL_NEGATIVES, bare_probability: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_negatives: int = PROTOCOL_NEGATIVES,
+        negatives: Negatives = "uniform",
+        bare_probability: float | None = None,
+    ) -> None:
         super().__init__(bare_probability=bare_probability)
+        check_negatives(negatives)
+        self.negatives = negatives
         self.num_negatives = positive_integer("num_negatives", num_negatives)
 
     def options(self) -> dict[str, Any]:
         """See `Task.options`."""
-        return {**super().options(), "num_negatives": self.num_negatives}
+        return {**super().options(), "num_negatives": self.num_negatives, "negatives": self.negatives}
 
     def training_size(self, train: TrainingPart) -> int:
         """One question for each user with a training item."""
@@ -57,18 +67,17 @@ class TopNTask(Task):
         user = int(train.users_with_items[index])
         items = train.sequences[user]
         answer = int(items[rng.integers(len(items))])
-        candidates = self._shuffled(answer, items, train.num_items, rng)
+        candidates = draw_candidates(answer, items, train, self.num_negatives, self.negatives, rng).tolist()
         return Sample(self.draw_template(rng), user, {"candidates": candidates}, target_item=answer)
 
-    def evaluation_samples(self, split: LeaveOneOut, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
         """One sample for each user with a held-out item; each user's candidates depend on `seed` and the user alone."""
-        samples = []
-        for user in split.evaluated_users(part).tolist():
-            rng = np.random.default_rng((seed, user))
-            answer = split.target(user, part)
-            candidates = self._shuffled(answer, split.all_items(user), split.train.num_items, rng)
-            samples.append(self.query(user, candidates, target_item=answer))
-        return samples
+        users = split.evaluated_users(part)
+        sets = candidate_sets(split, part, users=users, count=self.num_negatives, negatives=self.negatives, seed=seed)
+        return [
+            self.query(user, candidates.tolist(), target_item=split.target(user, part))
+            for user, candidates in zip(users.tolist(), sets, strict=True)
+        ]
 
     def query(self, user: int, candidates: Sequence[int], target_item: int | None = None) -> Sample:
         """The question that inference asks.
@@ -86,29 +95,3 @@ class TopNTask(Task):
         if len(set(candidates)) != len(candidates):
             raise ValueError("candidates names an item twice")
         return Sample(self.bare, user, {"candidates": list(candidates)}, target_item=target_item)
-
-    def _shuffled(self, answer: int, taken: IntArray, num_items: int, rng: np.random.Generator) -> list[int]:
-        negatives = draw_negatives(np.append(taken, answer), num_items, self.num_negatives, rng)
-        return [int(item) for item in rng.permutation(np.append(negatives, answer))]
-
-
-def draw_negatives(taken: IntArray, num_items: int, count: int, rng: np.random.Generator) -> IntArray:
-    """Draw distinct items that are not in `taken`, uniformly; all there are where they are fewer than `count`.
-
-    Args:
-        taken: positions of items that must not be drawn; repeats are allowed.
-        num_items: size of the catalogue.
-        count: how many to draw.
-        rng: the source of chance.
-
-    Example:
-        >>> sorted(draw_negatives(np.array([0, 2]), 5, 99, np.random.default_rng(0)).tolist())
-        [1, 3, 4]
-    """
-    taken = np.unique(taken)
-    available = num_items - len(taken)
-    # Draw ranks among the items that are left, then step each over the taken ones below it: no list of the whole
-    # catalogue is made for a sample.
-    ranks = np.sort(rng.choice(available, size=min(count, available), replace=False, shuffle=False))
-    gaps = taken - np.arange(len(taken))
-    return ranks + np.searchsorted(gaps, ranks, side="right")

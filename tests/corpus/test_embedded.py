@@ -26,8 +26,8 @@ from .series_oracle import (
     volumes,
 )
 
-DEFAULT_FINGERPRINT = "6325a384b7cf"
-SMALL_FINGERPRINT = "33bb61a744a3"
+DEFAULT_FINGERPRINT = "9a81345e258c"
+SMALL_FINGERPRINT = "795a517520ba"
 
 
 @pytest.fixture(scope="module")

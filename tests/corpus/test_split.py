@@ -131,6 +131,40 @@ def test_training_has_no_target_and_unknown_parts_are_refused():
         split.explanations("tset")
 
 
+def test_it_says_what_it_is_and_what_it_counted():
+    corpus = hand_made_corpus()
+    split = corpus.split()
+    assert (split.name, split.settings) == ("leave-one-out", {"min_history": 3})
+    assert split.step.name == "split leave-one-out"
+    assert split.step.counts == {
+        "users": 3,
+        "training interactions": 7,
+        "users with a validation and a test item": 2,
+        "users with fewer than 3 interactions, kept for training whole": 1,
+        "users whose validation item shares its time with the item before": 0,
+        "users whose test item shares its time with the item before": 0,
+        "test items that do not occur in training": 0,
+    }
+    assert repr(split) == (
+        "LeaveOneOut(TrainingPart(3 users, 6 items, 7 interactions, 3 explanations), 2 validation items, 2 test items)"
+    )
+    assert split.data_fingerprint == corpus.fingerprint
+    assert split.fingerprint == hand_made_corpus().split().fingerprint != corpus.fingerprint
+    alone = leave_one_out(corpus.interactions, corpus.items, corpus.explanations)
+    assert alone.fingerprint == split.fingerprint
+    assert leave_one_out(corpus.interactions, corpus.items).fingerprint != split.fingerprint
+
+
+def test_ties_of_held_out_items_are_counted():
+    times = {"u": [1, 2, 2], "v": [1, 2, 3], "w": [4, 4, 5], "x": [6, 6, 6], "y": [7, 7]}
+    rows = [(user, item, time) for user, own in times.items() for item, time in zip("abc", own, strict=False)]
+    counts = leave_one_out(interactions_table(rows), catalogue_table(list("abc"))).step.counts
+    assert counts["users whose validation item shares its time with the item before"] == 2  # w, x
+    assert counts["users whose test item shares its time with the item before"] == 2  # u, x
+    assert counts["test items that do not occur in training"] == 4  # c, for everybody but y
+    assert counts["users with fewer than 3 interactions, kept for training whole"] == 1
+
+
 @st.composite
 def corpora(draw: st.DrawFn) -> tuple[list[Row], list[str], list[tuple[str, str, str, str]]]:
     item_ids = draw(st.permutations([f"i{number}" for number in range(draw(st.integers(1, 8)))]))
@@ -148,6 +182,7 @@ def test_equals_a_split_made_user_by_user(corpus: tuple[Any, Any, Any]):
     split = leave_one_out(interactions_table(rows), catalogue_table(item_ids), explanations_table(sentences))
 
     assert split.train.user_ids == list(dict.fromkeys(user for user, _, _ in rows))
+    everything, histories = split.all_histories(), {part: split.histories(part) for part in ("validation", "test")}
     for user, user_id in enumerate(split.train.user_ids):
         # `sorted` is stable, so ties keep the order of the rows.
         own = sorted((row for row in rows if row[0] == user_id), key=lambda row: row[2])
@@ -156,7 +191,9 @@ def test_equals_a_split_made_user_by_user(corpus: tuple[Any, Any, Any]):
         train = taken[:-2] if held_out else taken
         assert split.train.sequences[user].tolist() == train
         assert split.train.timestamps[user].tolist() == [time for _, _, time in own][: len(train)]
-        assert split.all_items(user).tolist() == taken
+        assert split.all_items(user).tolist() == everything[user].tolist() == taken
+        for part, rows_of_part in histories.items():
+            assert rows_of_part[user].tolist() == split.history(user, part).tolist()
         assert split.history(user, "validation").tolist() == train
         assert split.history(user, "test").tolist() == (taken[:-1] if held_out else taken)
         assert split.target(user, "validation") == (taken[-2] if held_out else -1)

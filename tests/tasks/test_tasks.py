@@ -4,8 +4,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from peft_pod.corpus import load_corpus
 from peft_pod.tasks import (
@@ -19,7 +17,6 @@ from peft_pod.tasks import (
     register_task,
     supported_tasks,
 )
-from peft_pod.tasks.topn import draw_negatives
 
 from ..corpora import hand_made_corpus
 
@@ -174,17 +171,27 @@ def test_topn_query_checks_candidates():
         TopNTask().query(0, [1, 1])
 
 
-@given(st.data())
-def test_draw_negatives_against_a_set(data):
-    num_items = data.draw(st.integers(1, 40))
-    taken = data.draw(st.lists(st.integers(0, num_items - 1), max_size=60))
-    count = data.draw(st.integers(0, 50))
-    drawn = draw_negatives(
-        np.array(taken, dtype=np.int64), num_items, count, np.random.default_rng(data.draw(st.integers(0, 99)))
-    )
-    free = set(range(num_items)) - set(taken)
-    assert len(drawn) == len(set(drawn.tolist())) == min(count, len(free))
-    assert set(drawn.tolist()) <= free
+def test_topn_draws_popular_negatives_where_asked(large_split):
+    train = large_split.train
+    means = {}
+    for negatives in ("uniform", "popularity"):
+        task = TopNTask(num_negatives=9, negatives=negatives)
+        assert load_task("topn", **task.options()).negatives == negatives
+        samples = task.evaluation_samples(large_split, "test", seed=3)
+        samples += [task.training_sample(train, 0, np.random.default_rng(seed)) for seed in range(100)]
+        wrong = [item for s in samples for item in s.items["candidates"] if item != s.target_item]
+        means[negatives] = train.item_counts[wrong].mean()
+    # Drawn in proportion to count + 1, the mean count is that of the counts weighted by themselves, but for the few
+    # items that are taken or drawn already.
+    counts = train.item_counts
+    assert means["uniform"] == pytest.approx(counts.mean(), rel=0.1)
+    assert means["popularity"] == pytest.approx((counts * (counts + 1)).sum() / (counts + 1).sum(), rel=0.1)
+    assert means["popularity"] > 1.2 * means["uniform"]
+
+
+def test_topn_refuses_another_way_of_drawing():
+    with pytest.raises(ValueError, match=r"negatives must be one of \['uniform', 'popularity'\], got 'hard'"):
+        TopNTask(negatives="hard")
 
 
 def test_explanations_follow_their_interaction(split):

@@ -8,9 +8,11 @@ from typing import Literal, get_args
 import numpy as np
 from datasets import Dataset, Features, Value
 
-from .corpus import Corpus
-from .lines import find_file, is_whole_number, malformed, read_lines
-from .schema import CorpusFormatError
+from ..corpus import Corpus
+from ..lines import find_file, is_whole_number, malformed, read_lines
+from ..schema import CorpusFormatError
+from ..steps import Step
+from .interactions import survey
 
 Repeats = Literal["error", "first", "last"]
 
@@ -58,7 +60,21 @@ def read_movielens_100k(data_dir: Path, *, repeats: Repeats = "error") -> Corpus
         "interactions": Dataset.from_dict(ratings, features=_FEATURES),
         "items": Dataset.from_dict({column: [values[row] for row in order] for column, values in items.items()}),
     }
-    return Corpus.from_tables("movielens-100k", tables)
+    counts = {
+        "rows read": num_lines,
+        "repeats dropped": num_lines - len(ratings["user_id"]),
+        **survey(tables["interactions"]),
+        "items that nobody took": len(items["item_id"]) - len(set(ratings["item_id"])),
+        "items": len(items["item_id"]),
+    }
+    step = Step("read movielens-100k", {"repeats": repeats}, counts)
+    return Corpus.from_tables("movielens-100k", tables, [step])
+
+
+def find_movielens_100k(path: Path) -> list[str]:
+    """The files by which a folder is recognised."""
+    names = ["u.data", "u.item"]
+    return names if all((path / name).is_file() for name in names) else []
 
 
 def _read_genres(path: Path) -> list[str] | None:

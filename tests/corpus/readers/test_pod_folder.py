@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from peft_pod.corpus import Corpus, CorpusFormatError, load_corpus
+from peft_pod.corpus.readers.pod_folder import read_pod_negatives
 from tests.corpora import real_data
 
 MAPS = {
@@ -124,3 +125,90 @@ def test_a_line_of_the_paper_s_corpus():
     first = load_corpus("amazon-2014/beauty", folder).interactions[:5]
     assert first["user_id"] == [maps["id2user"]["1"]] * 5
     assert first["item_id"] == [maps["id2item"][str(index)] for index in range(1, 6)]
+
+
+SENTENCES = [
+    {"user": 1, "item": 1, "explanation": "smells of mint", "feature": "mint", "user_preference": "…"},
+    {"user": "2", "item": "3", "sentence": " too small ", "feature": None},
+    {"user": 2, "item": 2, "explanation": "", "feature": "x"},
+    {"user": 2, "item": 2, "explanation": "broke"},
+    {"user": 1, "item": 1, "explanation": "again", "feature": ""},
+]
+
+
+@pytest.mark.parametrize("content", [SENTENCES, {"train": SENTENCES[:2], "val": SENTENCES[2:3], "test": SENTENCES[3:]}])
+@pytest.mark.parametrize("file", ["explanation.json", "explanation_rationale.json"])
+def test_explanations_by_hand(tmp_path: Path, content: object, file: str):
+    (write(tmp_path) / file).write_text(json.dumps(content), encoding="utf-8")
+    corpus = load(tmp_path)
+    assert corpus.explanations is not None
+    assert list(zip(*corpus.explanations[:].values(), strict=True)) == [
+        ("R-ZOE", "B9", "smells of mint", "mint"),
+        ("R-ANN", "B5", "too small", ""),
+        ("R-ANN", "B1", "broke", ""),
+        ("R-ZOE", "B9", "again", ""),
+    ]
+    counts = corpus.steps[0].counts
+    assert counts["sentences read"] == 5
+    assert counts["sentences without text, dropped"] == 1
+    assert counts["sentences beyond the first of a user about an item"] == 1
+    assert counts["sentences without a feature"] == 3
+    assert counts["sentences of a user about an item that they did not take"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[{]", r"explanation\.json, line 1: not JSON"),
+        ({"train": SENTENCES, "dev": []}, r"expected a list of sentences, .* got \['dev', 'train'\]"),
+        ({}, "expected a list of sentences"),
+        (5, "expected a list of sentences"),
+        (["x"], "entry 1: expected an object, got 'x'"),
+        ({"val": [SENTENCES[0], {**SENTENCES[0], "user": 9}]}, "entry 2 of 'val': user 9 is not in datamaps.json"),
+        ([{**SENTENCES[0], "item": True}], "entry 1: expected the index of the item, got True"),
+        ([{"user": 1, "item": 1, "text": "x"}], "entry 1: expected 'explanation' or 'sentence', got .*'item', 'text'"),
+        ([{**SENTENCES[0], "feature": ["mint"]}], r"entry 1: expected a text as 'feature', got \['mint'\]"),
+    ],
+)
+def test_malformed_explanations_are_refused(tmp_path: Path, content: object, message: str):
+    text = content if isinstance(content, str) else json.dumps(content)
+    (write(tmp_path) / "explanation.json").write_text(text, encoding="utf-8")
+    with pytest.raises(CorpusFormatError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["negative.txt", "negative_samples.txt"])
+def test_negatives_are_counted_and_can_be_had(tmp_path: Path, name: str):
+    (write(tmp_path) / name).write_text("2 4 3 2\n1 4\n")
+    counts = load(tmp_path).steps[0].counts
+    assert (counts["users with negatives"], counts["negatives"]) == (2, 4)
+    assert counts["negatives that their user took"] == 1
+    assert read_pod_negatives(tmp_path) == {"R-ANN": ["B7", "B5", "B1"], "R-ZOE": ["B7"]}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("1 9\n", r"negative\.txt, line 1: item 9 is not in 'id2item'"),
+        ("1 4\n1 3\n", "line 2: user 1 has line 1 already"),
+        ("1\n", "line 1: user 1 has no items"),
+    ],
+)
+def test_malformed_negatives_are_refused(tmp_path: Path, lines: str, message: str):
+    (write(tmp_path) / "negative.txt").write_text(lines)
+    with pytest.raises(CorpusFormatError, match=message):
+        load(tmp_path)
+
+
+def test_names_of_p5_and_of_the_folder(tmp_path: Path):
+    corpus = load(write(tmp_path))
+    (tmp_path / "sequential.txt").rename(tmp_path / "sequential_data.txt")
+    assert load(tmp_path).fingerprint == corpus.fingerprint
+    assert load_corpus("pod", tmp_path).name == tmp_path.name
+    assert load_corpus(tmp_path, name="small").fingerprint == corpus.fingerprint
+
+
+def test_an_item_that_was_taken_twice_is_counted(tmp_path: Path):
+    counts = load(write(tmp_path)).steps[0].counts
+    assert counts["other rows of a user with an item that they have already"] == 1
+    assert counts["items that nobody took"] == 1

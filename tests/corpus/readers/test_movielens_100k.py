@@ -146,6 +146,10 @@ def test_the_released_files():
     assert "é" in "".join(titles.values())
     text = dict(zip(corpus.items["item_id"], corpus.items["text"], strict=True))
     assert text["1"] == "Genres: Animation, Children's, Comedy"
+    counts = corpus.steps[0].counts
+    # Half of all ratings share their second with an earlier one of the same user.
+    assert counts["interactions at the same time as an earlier one of their user"] == 50_561
+    assert (counts["rows read"], counts["repeats dropped"], counts["items that nobody took"]) == (100_000, 0, 0)
     # First and last line of u.data.
     rows = set(rows_of(corpus.interactions))
     assert {("196", "242", 881250949, 3.0), ("12", "203", 879959583, 3.0)} <= rows

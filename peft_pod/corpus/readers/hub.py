@@ -1,0 +1,140 @@
+"""Data sets of the `datasets` library that have the tables: folders of `save_to_disk`, local folders, the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+from datasets import (
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+    concatenate_datasets,
+    get_dataset_config_names,
+    load_dataset,
+    load_from_disk,
+)
+from datasets.exceptions import DatasetsError
+
+from ..corpus import Corpus
+from ..schema import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, CorpusFormatError, conform
+from ..steps import Setting, Step
+from .columns import COLUMNS, check_columns
+from .interactions import survey
+from .items import make_items
+from .spool import as_dataset, collect
+
+_BATCH = 100_000
+_INTERACTIONS, _ITEMS = "interactions", "items"
+_FOLDER_OF_ALL, _FOLDER_OF_ONE, _SAVED = "dataset_dict.json", "state.json", "corpus.json"
+
+
+def read_datasets(
+    source: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    name: str | None = None,
+    revision: str | None = None,
+) -> Corpus:
+    """Read a data set that has the tables of the schema, or a single table of interactions.
+
+    The tables stay as they are: rows keep their order, and duplicates and ties are counted and kept. No code of the
+    data set is run.
+
+    Args:
+        source: a folder that `save_to_disk` wrote, another folder with a data set, or the ID of one on the Hub, such as
+            `"owner/name"`. The tables are the entries of a `DatasetDict` or, since on the Hub these must have the same
+            columns, configurations named `interactions`, `items` and `explanations`. Otherwise it is taken for a table
+            of interactions, whose splits are put together, and an item's title is its ID.
+        columns: what the columns of a single table are called, where they are called something else.
+        name: what to call the corpus; by default the last part of `source`.
+        revision: of a data set on the Hub: a branch, tag or commit.
+
+    Raises:
+        FileNotFoundError: there is no such folder, and no such data set.
+        CorpusFormatError: the data set is damaged or does not have the columns.
+        ValueError: `columns` names a column that the table does not have.
+        ConnectionError: the Hub can't be reached.
+    """
+    named = check_columns(columns or {}, COLUMNS)
+    try:
+        tables = _load(source, revision)
+        for table in tables.values():
+            table.data.validate(full=True)
+    except (FileNotFoundError, ConnectionError, PermissionError):
+        raise
+    # A damaged file meets `datasets` in the middle of its work, where anything may follow from it.
+    except (DatasetsError, OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
+        raise CorpusFormatError(f"{source} is not a data set that can be read: {error}") from error
+    if named:
+        tables[_INTERACTIONS] = _renamed(source, tables[_INTERACTIONS], named)
+    tables = {table: _cast(source, table, rows) for table, rows in tables.items() if table in REQUIRED_COLUMNS}
+    counts: dict[str, int] = {}
+    if _ITEMS not in tables:
+        _check_ids(source, tables[_INTERACTIONS])
+        tables[_ITEMS], counts = make_items(tables[_INTERACTIONS])
+    conformed = conform(tables)
+    name = str(source).rstrip("/").rpartition("/")[2] if name is None else name
+    settings: dict[str, Setting] = {"revision": revision, **{f"columns {key}": value for key, value in named.items()}}
+    step = Step("read datasets", settings, {**survey(conformed[_INTERACTIONS]), **counts})
+    return Corpus.from_tables(name, conformed, [step])
+
+
+def find_datasets(path: Path) -> list[str]:
+    """The files by which a folder is recognised; not one that `Corpus.save_to_disk` wrote."""
+    if not path.is_dir() or (path / _SAVED).is_file():
+        return []
+    return [name for name in (_FOLDER_OF_ALL, _FOLDER_OF_ONE) if (path / name).is_file()]
+
+
+def _load(source: str | Path, revision: str | None) -> dict[str, Dataset]:
+    folder = Path(source)
+    if folder.is_dir() and any((folder / name).is_file() for name in (_FOLDER_OF_ALL, _FOLDER_OF_ONE)):
+        loaded = load_from_disk(str(folder))
+        return dict(loaded) if isinstance(loaded, DatasetDict) and _INTERACTIONS in loaded else _single(loaded)
+    if _INTERACTIONS in get_dataset_config_names(str(source), revision=revision):
+        configurations = set(get_dataset_config_names(str(source), revision=revision)) & set(REQUIRED_COLUMNS)
+        return {table: _joined(load_dataset(str(source), table, revision=revision)) for table in sorted(configurations)}
+    loaded = load_dataset(str(source), revision=revision)
+    return dict(loaded) if _INTERACTIONS in loaded else _single(loaded)
+
+
+def _single(loaded: Dataset | DatasetDict) -> dict[str, Dataset]:
+    return {_INTERACTIONS: _joined(loaded)}
+
+
+def _joined(loaded: Dataset | DatasetDict) -> Dataset:
+    return concatenate_datasets(list(loaded.values())) if isinstance(loaded, DatasetDict) else loaded
+
+
+def _renamed(source: str | Path, table: Dataset, named: Mapping[str, str]) -> Dataset:
+    missing = [in_file for in_file in named.values() if in_file not in table.column_names]
+    if missing:
+        raise CorpusFormatError(f"{source} has no column {missing[0]!r}; it has {table.column_names}")
+    # A column that has the name of another one's new name is in the way, and nothing asks for it.
+    kept = [column for column in table.column_names if column in named.values() or column not in named]
+    return table.select_columns(kept).rename_columns({in_file: column for column, in_file in named.items()})
+
+
+def _cast(source: str | Path, name: str, table: Dataset) -> Dataset:
+    """A table with the schema's types. `datasets` would write what it casts beside the files that it was read from."""
+    types = {**REQUIRED_COLUMNS[name], **OPTIONAL_COLUMNS[name]}
+    kept = [column for column in types if column in table.column_names]
+    features = Features({column: Value(types[column]) for column in kept})
+    table = table.select_columns(kept)
+    if not kept or table.features == features:
+        return table
+    batches = table.with_format("arrow").iter(batch_size=_BATCH)
+    try:
+        return as_dataset(collect(batches, features.arrow_schema))
+    except pa.ArrowException as error:
+        raise CorpusFormatError(f"{source}: table {name!r} cannot be cast to {types}: {error}") from error
+
+
+def _check_ids(source: str | Path, table: Dataset) -> None:
+    if "item_id" not in table.column_names:
+        raise CorpusFormatError(
+            f"{source} has no column 'item_id'; it has {table.column_names}. Name the columns with columns="
+        )
