@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from peft_pod.corpus.split import IntArray
+from peft_pod.corpus.ragged import IntArray, Ragged
 
 
 def cooccurrence(sequences: Sequence[IntArray], num_items: int, max_steps: int) -> sparse.csr_matrix:
@@ -33,8 +33,8 @@ def cooccurrence(sequences: Sequence[IntArray], num_items: int, max_steps: int) 
     """
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    flat = np.concatenate(sequences) if len(sequences) else np.empty(0, np.int64)
-    owner = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
+    rows = Ragged.of(sequences)
+    flat, owner = rows.values, rows.owners
     matrix = sparse.csr_matrix((num_items, num_items), dtype=np.float64)
     for distance in range(1, max_steps + 1):
         together = owner[:-distance] == owner[distance:]

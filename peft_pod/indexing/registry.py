@@ -46,7 +46,7 @@ def load_indexing(name: str, **options: Any) -> Indexing:
 
     Example:
         >>> load_indexing("random", pad=False).options()
-        {'pad': False}
+        {'pad': False, 'users': 'index'}
     """
     scheme = _scheme(name)
     try:

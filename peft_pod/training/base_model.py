@@ -92,7 +92,7 @@ def load_base_model(
             given rows for tokens it lacks.
         seed: of the random weights.
         dropout: of a base from scratch.
-        add_tokens: whether rows may be added; where all of the base is trained, they are trained and saved too.
+        add_tokens: whether rows may be added: where all of the base is trained, or these rows, they are saved too.
         **kwargs: passed on to `AutoModelForSeq2SeqLM.from_pretrained`.
 
     Raises:
@@ -119,18 +119,34 @@ def load_base_model(
     if fit_embeddings(model, tokenizer) and not add_tokens:
         raise ValueError(
             f"the tokenizer has {len(tokenizer)} tokens, more than base model {name!r} has embeddings for: the rows it "
-            "lacks would start at random and be neither trained nor saved. Train all of the base (train_base=True), or "
-            "use a base that fits its tokenizer"
+            "lacks would start at random and be neither trained nor saved. Train all of the base (train_base=True), "
+            "train these rows (trainable_token_indices), or use a base that fits its tokenizer"
         )
     return model
 
 
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Give a base rows for tokens of its tokenizer that it lacks; returns whether it lacked any."""
-    lacks = len(tokenizer) > model.get_input_embeddings().num_embeddings
-    if lacks:
-        model.resize_token_embeddings(len(tokenizer))
-    return lacks
+    """Give a base rows for tokens of its tokenizer that it lacks; returns whether it lacked any.
+
+    Each number of a new row is drawn from a normal distribution with the mean and the deviation that the others have in
+    that place, always the same ones. So new tokens differ from each other and are as long as others.
+    """
+    before = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) <= before:
+        return False
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    embeddings, outputs = model.get_input_embeddings().weight, model.get_output_embeddings()
+    _start_rows(embeddings, before)
+    if outputs is not None and outputs.weight is not embeddings:
+        _start_rows(outputs.weight, before)
+    return True
+
+
+@torch.no_grad()
+def _start_rows(weight: torch.Tensor, start: int) -> None:
+    known = weight[:start].float()
+    drawn = torch.randn(len(weight) - start, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    weight[start:] = (known.mean(0) + known.std(0) * drawn.to(known.device)).to(weight)
 
 
 def _scratch_config(size: ScratchSize, tokenizer: PreTrainedTokenizerBase, dropout: float) -> T5Config:

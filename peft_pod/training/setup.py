@@ -10,8 +10,9 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from peft_pod.corpus import TrainingPart
-from peft_pod.indexing import Indexing, collaborative_vectors
-from peft_pod.processing import PODProcessor, train_tokenizer
+from peft_pod.indexing import Indexing
+from peft_pod.indexing.tokens import word_tokens
+from peft_pod.processing import PODProcessor, add_new_tokens, train_tokenizer
 from peft_pod.tasks import Field, Task
 from peft_pod.tuner import PODConfig, template_texts
 
@@ -44,8 +45,9 @@ def build_tokenizer(
         indexing: its words are learned from.
         tasks: their templates are learned from.
         vocabulary_size: the most tokens of a tokenizer that is trained, besides whole IDs.
-        id_tokens: how a tokenizer that is trained writes IDs: `"whole"`, one token each, or `"pieces"`, pairs of
-            digits. A base's own tokenizer writes them in its own pieces.
+        id_tokens: how a tokenizer that is trained writes IDs that are text: `"whole"`, one token each, or `"pieces"`,
+            pairs of digits. A base's own tokenizer writes them in its own pieces. IDs of new tokens are written with
+            these, which any tokenizer is given.
 
     Raises:
         FileNotFoundError: the base has no tokenizer, or see `check_base_model`.
@@ -55,7 +57,9 @@ def build_tokenizer(
         raise ValueError(f"id_tokens must be one of {list(get_args(IdTokens))}, got {id_tokens!r}")
     check_base_model(base_model)
     if not is_scratch(base_model):
-        return _load_tokenizer(base_model)
+        tokenizer = _load_tokenizer(base_model)
+        add_new_tokens(tokenizer, indexing.tokens())
+        return tokenizer
     if vocabulary_size < _SMALLEST_VOCABULARY:
         raise ValueError(f"vocabulary_size must be at least {_SMALLEST_VOCABULARY}, got {vocabulary_size}")
     templates = [
@@ -64,10 +68,14 @@ def build_tokenizer(
         for template in (*task.templates, task.bare)
     ]
     sentences = [explanation.text for explanation in train.explanations]
-    words = [*indexing.item_words, *indexing.user_words]
+    token_words: list[str] = []
+    words: list[str] = []
+    for word in (*indexing.item_words, *indexing.user_words):
+        (token_words if word_tokens(word) else words).append(word)
     if id_tokens == "whole":
-        return train_tokenizer([*templates, *sentences], vocabulary_size, whole_words=words)
-    return train_tokenizer([*templates, *sentences, *words], vocabulary_size)
+        texts = [*templates, *sentences]
+        return train_tokenizer(texts, vocabulary_size, whole_words=words, token_words=token_words)
+    return train_tokenizer([*templates, *sentences, *words], vocabulary_size, token_words=token_words)
 
 
 def _load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
@@ -102,15 +110,17 @@ def build_model(
         processor: its tokenizer and tasks are the model's.
         train: the training part, which collaborative vectors are made from.
         item_start: where the embeddings of items start: `"random"`, or from the `"collaborative"` vectors of `train`,
-            which needs items of one token each.
+            which needs IDs of one token each or of new tokens.
         seed: of the random weights.
         dropout: of a base from scratch.
         **pod: further arguments of `PODConfig`. With `prompt_init="text"`, prompts start from the words of the tasks'
-            templates unless texts or tokens are given.
+            templates unless texts or tokens are given. Where the base is frozen and IDs have new tokens, the rows of
+            these are trained beside the adapter (`trainable_token_indices`), unless it is said what is.
 
     Raises:
         ValueError: `item_start` is none of those or lacks `train`; the base has no positions left for an input beside
-            the prompts; see also `load_base_model`, `start_items` and `PODConfig`.
+            the prompts, or is frozen and has output embeddings of its own, in which new tokens would have to be
+            learned too; see also `load_base_model`, `start_items` and `PODConfig`.
     """
     if item_start not in get_args(ItemStart):
         raise ValueError(f"item_start must be one of {list(get_args(ItemStart))}, got {item_start!r}")
@@ -118,12 +128,21 @@ def build_model(
         texts = template_texts(processor.tasks)
         tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         pod = {**pod, "prompt_init_token_ids": tokens}
+    if not is_scratch(base_model):
+        pod = _with_trained_tokens(pod, processor)
     config = PODConfig(tasks=processor.task_names, init_seed=seed, **pod)
-    base = load_base_model(base_model, processor.tokenizer, seed=seed, dropout=dropout, add_tokens=config.train_base)
+    trained_rows = config.trainable_token_indices is not None
+    add_tokens = config.train_base or trained_rows
+    base = load_base_model(base_model, processor.tokenizer, seed=seed, dropout=dropout, add_tokens=add_tokens)
+    if trained_rows and isinstance(config.trainable_token_indices, list) and not _shares_embeddings(base):
+        raise ValueError(
+            f"base model {base_model!r} has output embeddings of its own, so a frozen one cannot learn to answer with "
+            'new tokens: train all of it (train_base=True), or write IDs as text (form="text", or another indexing)'
+        )
     if item_start != "random":
         if train is None:
             raise ValueError(f"item_start={item_start!r} makes vectors of the training part and needs train=")
-        vectors = collaborative_vectors(train, base.get_input_embeddings().embedding_dim)
+        vectors = processor.indexing.start_vectors(train, base.get_input_embeddings().embedding_dim)
         start_items(base, processor, vectors)
     limit = longest_input(base)
     if limit is not None and processor.max_input_length is None:
@@ -137,6 +156,20 @@ def build_model(
     if longest_answer is not None:
         processor.max_target_length = min(processor.max_target_length, longest_answer)
     return get_peft_model(base, config)
+
+
+def _with_trained_tokens(pod: dict[str, Any], processor: PODProcessor) -> dict[str, Any]:
+    """Arguments of the configuration, with rows to train where the base is frozen and does not know tokens of IDs."""
+    tokens = processor.new_token_ids()
+    chosen = {"trainable_token_indices", "modules_to_save"} & pod.keys()
+    if pod.get("train_base") or chosen or not tokens:
+        return pod
+    return {**pod, "trainable_token_indices": tokens}
+
+
+def _shares_embeddings(base: PreTrainedModel) -> bool:
+    outputs = base.get_output_embeddings()
+    return outputs is None or outputs.weight is base.get_input_embeddings().weight
 
 
 def longest_input(base: PreTrainedModel) -> int | None:

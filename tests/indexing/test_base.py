@@ -14,7 +14,7 @@ from peft_pod.indexing import Indexing, NotFittedError, available_indexings, ind
 
 from .training_parts import make_train
 
-SCHEMES = available_indexings()
+SCHEMES = [name for name in available_indexings() if not load_indexing(name).leaks]
 
 
 class Written(Indexing):
@@ -43,7 +43,7 @@ def training_parts(draw: st.DrawFn) -> TrainingPart:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(train=training_parts(), seed=st.integers(0, 1000))
 def test_words_are_distinct_without_spaces_and_name_their_item(scheme: str, train: TrainingPart, seed: int) -> None:
     indexing = load_indexing(scheme).fit(train, seed)
@@ -56,7 +56,7 @@ def test_words_are_distinct_without_spaces_and_name_their_item(scheme: str, trai
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(train=training_parts(), seed=st.integers(0, 1000))
 def test_a_saved_indexing_comes_back_through_json_without_fitting(scheme: str, train: TrainingPart, seed: int) -> None:
     indexing = load_indexing(scheme).fit(train, seed)
@@ -64,7 +64,25 @@ def test_a_saved_indexing_comes_back_through_json_without_fitting(scheme: str, t
     assert type(restored) is type(indexing)
     assert restored.options() == indexing.options()
     assert (restored.item_words, restored.user_words) == (indexing.item_words, indexing.user_words)
+    assert restored.tokens() == indexing.tokens()
     assert restored.item_position(indexing.item_words[-1]) == train.num_items - 1
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(
+    ("users", "words"), [("index", {"user_01", "user_02"}), ("tokens", {"<user_01>", "<user_02>"}), ("none", set())]
+)
+def test_users_are_named_as_asked(scheme: str, users: str, words: set[str]) -> None:
+    indexing = load_indexing(scheme, users=users).fit(make_train([[0, 1], [2]], num_items=9))
+    assert set(indexing.user_words) == words
+    assert {token for token in indexing.tokens() if token.startswith("<user")} == (
+        words if users == "tokens" else set()
+    )
+    restored = indexing_from_dict(json.loads(json.dumps(indexing.to_dict())))
+    assert restored.user_words == indexing.user_words
+    assert restored.options()["users"] == users
+    with pytest.raises(ValueError, match="users must be one of \\['index', 'tokens', 'none'\\], got 'names'"):
+        load_indexing(scheme, users="names")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -72,7 +90,8 @@ def test_the_seed_decides_the_words(scheme: str) -> None:
     train = make_train([[0, 1, 2], [3, 4]], num_items=60)
     words = load_indexing(scheme).fit(train, seed=3).item_words
     assert load_indexing(scheme).fit(train, seed=3).item_words == words
-    assert load_indexing(scheme).fit(train, seed=4).item_words != words
+    # Where titles differ, chance has nothing to say.
+    assert (load_indexing(scheme).fit(train, seed=4).item_words == words) == (scheme == "title")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -25,7 +25,7 @@ def test_padding_changes_the_form_alone(scheme: type[RandomIndexing | Sequential
     padded, bare = scheme().fit(train, seed=5), scheme(pad=False).fit(train, seed=5)
     assert bare.item_words == tuple(f"item_{int(word[5:])}" for word in padded.item_words)
     assert bare.user_words == tuple(f"user_{int(word[5:])}" for word in padded.user_words)
-    assert bare.options() == {"pad": False}
+    assert bare.options() == {"pad": False, "users": "index"}
 
 
 def test_random_numbers_are_spread_over_the_catalogue() -> None:
@@ -44,7 +44,14 @@ def test_sequential_numbers_follow_the_training_part() -> None:
     indexing = SequentialIndexing().fit(make_train([[2, 0, 2], [0, 3], []], num_items=5))
     assert (indexing.item_word(2), indexing.item_word(0), indexing.item_word(3)) == ("item_01", "item_02", "item_03")
     assert {indexing.item_word(1), indexing.item_word(4)} == {"item_04", "item_05"}
-    assert indexing.user_words == ("user_01", "user_02", "user_03")
+    assert sorted(indexing.user_words) == ["user_01", "user_02", "user_03"]
+
+
+def test_sequential_users_are_numbered_at_random() -> None:
+    """The order of a file may tell: users who share a held-out item may stand side by side."""
+    words = SequentialIndexing().fit(make_train([[0]] * 50, num_items=1)).user_words
+    assert sorted(words) == [f"user_{number:02d}" for number in range(1, 51)]
+    assert list(words) != sorted(words)
 
 
 def test_items_outside_training_get_the_last_numbers_in_an_order_of_the_seed() -> None:

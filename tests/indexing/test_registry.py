@@ -15,7 +15,8 @@ from peft_pod.indexing import (
 
 
 def test_the_library_has_its_schemes() -> None:
-    assert {"random", "sequential"} <= set(available_indexings())
+    built = {"atomic", "collaborative", "hybrid", "random", "semantic", "sequential", "title"}
+    assert built <= set(available_indexings())
     assert type(load_indexing("random")) is RandomIndexing
     assert type(load_indexing("sequential", pad=False)) is SequentialIndexing
 
