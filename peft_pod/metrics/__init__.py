@@ -7,14 +7,19 @@ Example:
     (0.5, 1.0)
 """
 
-from .baselines import Baseline, available_baselines, load_baseline
+from .baselines import Baseline, SparseBaseline, StaticBaseline, available_baselines, load_baseline
+from .bootstrap import Bootstrap
+from .comparison import Comparison, Difference, compare_results, compare_runs, format_comparison
 from .evaluation import evaluate_baseline
 from .explanation import ExplanationMetric
+from .list_statistics import list_statistics
 from .model_evaluation import evaluate_baselines, evaluate_model
-from .ranking import RankingMetric, ranking_scores
+from .protocol import Protocol
+from .ranking import RankingMetric, ranking_scores, user_scores
 from .registry import available_metrics, load_metric
-from .report import Protocol, Report, TaskResult, software_versions
+from .report import Report, TaskResult, software_versions
 from .table import format_table
+from .user_ranks import UserRanks
 
 __all__ = [
     "load_metric",
@@ -22,7 +27,12 @@ __all__ = [
     "RankingMetric",
     "ExplanationMetric",
     "ranking_scores",
+    "user_scores",
+    "list_statistics",
+    "Bootstrap",
     "Baseline",
+    "SparseBaseline",
+    "StaticBaseline",
     "load_baseline",
     "available_baselines",
     "evaluate_baseline",
@@ -31,6 +41,12 @@ __all__ = [
     "Report",
     "TaskResult",
     "Protocol",
+    "UserRanks",
+    "compare_runs",
+    "compare_results",
+    "Comparison",
+    "Difference",
+    "format_comparison",
     "format_table",
     "software_versions",
 ]

@@ -1,4 +1,4 @@
-"""How well a baseline ranks the held-out items of a split."""
+"""How well a baseline ranks the held-out items of a split, and the result that ranked lists give."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from peft_pod.corpus.split import IntArray, LeaveOneOut, Part
+from peft_pod.corpus.ragged import Ragged
+from peft_pod.corpus.split import IntArray, Part, Split
 
 from .baselines import Baseline
-from .ranking import DEFAULT_KS, check_ks, ranking_scores
-from .report import FULL, Protocol, TaskResult
+from .bootstrap import Bootstrap
+from .list_statistics import list_statistics
+from .protocol import FULL, Protocol
+from .ranking import DEFAULT_KS, DEFAULT_METRICS, check_ks, check_metrics, user_scores
+from .report import TaskResult
+from .user_ranks import UserRanks
+
+DEFAULT_BOOTSTRAP = Bootstrap()
+"""95 % intervals from 1000 resamples."""
 
 
 def evaluate_baseline(
     baseline: Baseline,
-    split: LeaveOneOut,
+    split: Split,
     part: Part = "test",
     *,
     users: Sequence[int] | IntArray | None = None,
@@ -23,6 +31,8 @@ def evaluate_baseline(
     candidates: Sequence[IntArray] | None = None,
     candidate_set: str = FULL,
     ks: Sequence[int] = DEFAULT_KS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    bootstrap: Bootstrap | None = DEFAULT_BOOTSTRAP,
     details: Mapping[str, str | int | float | bool] | None = None,
 ) -> TaskResult:
     """Rank the held-out item of each user by a fitted baseline.
@@ -39,12 +49,18 @@ def evaluate_baseline(
         candidates: for each user the items to rank, the held-out one among them; the whole catalogue where not given.
         candidate_set: what the candidates are called in the protocol, such as `"candidates-100"`.
         ks: the cut-offs.
+        metrics: names of ranking metrics, see `peft_pod.metrics.ranking_scores`.
+        bootstrap: how confidence intervals are made; `None` for none.
         details: more for the protocol, such as the seed of the candidates.
+
+    Returns:
+        Metrics with their intervals, statistics of the lists (see `list_statistics`) where the whole catalogue is
+        ranked, and the rank of each user's item.
 
     Raises:
         ValueError: no user has a held-out item; a user named has none, does not exist or is named twice; there is not
             one list of candidates for each user, or a held-out item is not in its own; candidates are given and called
-            `"full"`, or the other way round; or a cut-off is not a positive integer.
+            `"full"`, or the other way round; a cut-off is not a positive integer, or a metric is unknown.
 
     Example:
         >>> from peft_pod.corpus import load_corpus
@@ -55,6 +71,7 @@ def evaluate_baseline(
         (['hr@1', 'hr@10', 'hr@5'], 50)
     """
     check_ks(ks)
+    check_metrics(metrics)
     evaluated = split.evaluated_users(part) if users is None else np.asarray(users, dtype=np.int64)
     if len(evaluated) == 0:
         raise ValueError(f"no user has a held-out item in {part!r}; there is nothing to evaluate")
@@ -62,23 +79,85 @@ def evaluate_baseline(
         given = "not given" if candidates is None else "given"
         raise ValueError(f"candidate_set is {candidate_set!r} and candidates are {given}; {FULL!r} means no candidates")
     _check_users(evaluated, split.train.num_users)
-    targets = np.array([split.target(int(user), part) for user in evaluated])
+    targets = split.targets(part)[evaluated]
     if (targets < 0).any():
         user = int(evaluated[np.flatnonzero(targets < 0)[0]])
         raise ValueError(f"user {user} has no held-out item in {part!r}; leave the user out")
     if candidates is not None:
-        if len(candidates) != len(evaluated):
-            raise ValueError(f"candidates has {len(candidates)} entries for {len(evaluated)} users; give one for each")
-        for user, target, allowed in zip(evaluated, targets, candidates, strict=True):
-            if target not in allowed:
-                raise ValueError(f"the held-out item {target} of user {user} is not among the user's candidates")
+        candidates = Ragged.of(candidates)
+        _check_candidates(candidates, evaluated, targets)
 
-    histories = [split.history(int(user), part) for user in evaluated]
+    histories = split.histories(part).take(evaluated)
     ranked = baseline.recommend(histories, max(ks), users=evaluated, exclude_seen=exclude_seen, candidates=candidates)
-    ranks = np.array([_rank(items, target) for items, target in zip(ranked, targets, strict=True)])
     as_listed = candidates is not None and not exclude_seen
-    protocol = Protocol(part, len(evaluated), candidate_set, None if as_listed else exclude_seen, details=details or {})
-    return TaskResult(protocol, ranking_scores(ranks, ks))
+    protocol = Protocol(
+        part,
+        len(evaluated),
+        candidate_set,
+        None if as_listed else exclude_seen,
+        split=split.name,
+        fingerprint=split.fingerprint,
+        details=details or {},
+    )
+    lists = padded(ranked, max(ks))
+    return result_of_lists(lists, targets, evaluated, split, protocol, ks=ks, metrics=metrics, bootstrap=bootstrap)
+
+
+def result_of_lists(
+    lists: IntArray,
+    targets: IntArray,
+    users: IntArray,
+    split: Split,
+    protocol: Protocol,
+    *,
+    ks: Sequence[int] = DEFAULT_KS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    bootstrap: Bootstrap | None = DEFAULT_BOOTSTRAP,
+) -> TaskResult:
+    """The result that ranked lists give, whoever made them.
+
+    Args:
+        lists: for each user the positions of distinct items, best first, −1 beyond the last; shape `(num_users,
+            depth)`, the depth at least the largest cut-off.
+        targets: for each user the held-out item.
+        users: position of each user.
+        split: the split corpus.
+        protocol: how the lists were made.
+        ks: the cut-offs.
+        metrics: names of ranking metrics.
+        bootstrap: how confidence intervals are made; `None` for none.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> split = load_corpus("embedded", num_users=50).split()
+        >>> lists, targets = np.array([[4, 7], [5, 6]]), np.array([7, 9])
+        >>> result_of_lists(lists, targets, np.array([0, 1]), split, Protocol("test", 2), ks=[2]).metrics["hr@2"]
+        0.5
+    """
+    hits = lists == targets[:, None]
+    ranks = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
+    by_user = user_scores(ranks, ks, metrics)
+    return TaskResult(
+        protocol,
+        {name: float(values.mean()) for name, values in by_user.items()},
+        intervals={} if bootstrap is None else bootstrap.intervals(by_user),
+        bootstrap=bootstrap,
+        statistics=list_statistics(lists, split.train.item_counts, ks) if protocol.candidates == FULL else {},
+        ranks=UserRanks([split.train.user_ids[user] for user in users.tolist()], ranks),
+    )
+
+
+def padded(lists: Sequence[IntArray], depth: int) -> IntArray:
+    """Lists of different lengths as one array, −1 beyond the last item of each.
+
+    Example:
+        >>> padded([np.array([3, 4]), np.array([5])], depth=2).tolist()
+        [[3, 4], [5, -1]]
+    """
+    rows = Ragged.of(lists)
+    table = np.full((len(rows), depth), -1, dtype=np.int64)
+    table[rows.owners, rows.places] = rows.values
+    return table
 
 
 def _check_users(users: IntArray, num_users: int) -> None:
@@ -90,6 +169,10 @@ def _check_users(users: IntArray, num_users: int) -> None:
         raise ValueError(f"users names {distinct[counts > 1][0]} more than once; each user counts once")
 
 
-def _rank(items: IntArray, target: int) -> int:
-    places = np.flatnonzero(items == target)
-    return int(places[0]) + 1 if len(places) else 0
+def _check_candidates(candidates: Ragged, users: IntArray, targets: IntArray) -> None:
+    if len(candidates) != len(users):
+        raise ValueError(f"candidates has {len(candidates)} entries for {len(users)} users; give one for each")
+    found = np.bincount(candidates.owners, candidates.values == targets[candidates.owners], minlength=len(users))
+    if not found.all():
+        row = int(np.flatnonzero(found == 0)[0])
+        raise ValueError(f"the held-out item {targets[row]} of user {users[row]} is not among the user's candidates")

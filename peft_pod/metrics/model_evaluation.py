@@ -8,25 +8,30 @@ from typing import TypeVar
 import numpy as np
 from accelerate.utils import gather_object
 
-from peft_pod.corpus import LeaveOneOut, Part
+from peft_pod.corpus import Part, Split
+from peft_pod.corpus.split import IntArray
 from peft_pod.generation import GenerationEngine
 from peft_pod.processing.samples import limited
 from peft_pod.tasks import Sample, Task
 from peft_pod.training.processes import process_state
 
 from .baselines import available_baselines, load_baseline
-from .evaluation import evaluate_baseline
-from .ranking import DEFAULT_KS, ranking_scores
+from .bootstrap import Bootstrap
+from .evaluation import DEFAULT_BOOTSTRAP, evaluate_baseline, result_of_lists
+from .explanation import DEFAULT_CONVENTION, LOWER_IS_BETTER, check_convention
+from .protocol import CANDIDATE_SEED, FULL, TEXT_CONVENTION, Protocol
+from .ranking import DEFAULT_KS, DEFAULT_METRICS, check_ks, check_metrics
 from .registry import load_metric
-from .report import CANDIDATE_SEED, FULL, Protocol, TaskResult
+from .report import TaskResult
 
 CANDIDATES = "candidates"
+UNIFORM = "uniform"
 Answer = TypeVar("Answer")
 
 
 def evaluate_model(
     engine: GenerationEngine,
-    split: LeaveOneOut,
+    split: Split,
     part: Part = "test",
     *,
     tasks: Sequence[str] | None = None,
@@ -34,11 +39,14 @@ def evaluate_model(
     limit: int | None = None,
     exclude_seen: bool = True,
     ks: Sequence[int] = DEFAULT_KS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    bootstrap: Bootstrap | None = DEFAULT_BOOTSTRAP,
+    text_convention: str = DEFAULT_CONVENTION,
 ) -> dict[str, TaskResult]:
     """Evaluate a model on each of its tasks.
 
-    A task that names items is measured by HR@k and NDCG@k, over the sample's candidates where it lists some, over the
-    full catalogue otherwise. A task that writes text is measured by BLEU, ROUGE and how often the feature is mentioned.
+    A task that names items is measured by HR@k, NDCG@k or others, over the sample's candidates where it lists some,
+    over the full catalogue otherwise. A task that writes text is measured by BLEU, ROUGE and how it names features.
 
     In several processes (`accelerate launch`) each answers its share of the samples; every sample counts once, and all
     processes return the same results, which are those of a single process.
@@ -52,35 +60,50 @@ def evaluate_model(
         limit: evaluate at most so many samples of each task; all of them where left out.
         exclude_seen: whether the history's items are left out of the ranking, where nothing lists candidates.
         ks: the cut-offs.
+        metrics: names of ranking metrics, see `peft_pod.metrics.ranking_scores`.
+        bootstrap: how confidence intervals of ranking metrics are made; `None` for none.
+        text_convention: how BLEU and ROUGE count, `"standard"` or `"paper"`; see `ExplanationMetric`.
 
     Returns:
         For each task that has samples in the part its result.
 
     Raises:
-        ValueError: `limit` is not positive, or a task is unknown to the model.
+        ValueError: `limit` is not positive, or a task is unknown to the model, or a metric, a cut-off or the convention
+            is none.
     """
-    _check_limit(limit)
+    _check(limit, ks, metrics)
+    check_convention(text_convention)
     results = {}
     for task in _tasks(engine, tasks):
         samples = limited(task.evaluation_samples(split, part, seed), limit, seed)
         if not samples:
             continue
         if task.target == "item":
-            results[task.name] = _evaluate_items(engine, task, samples, part, seed, exclude_seen, ks)
+            lists = _ranked_items(engine, task, samples, max(ks), exclude_seen)
+            protocol = _item_protocol(engine, split, task, samples, part, seed, exclude_seen, max(ks))
+            targets, users = (
+                np.array(column, dtype=np.int64)
+                for column in zip(*((sample.target_item, sample.user) for sample in samples), strict=True)
+            )
+            results[task.name] = result_of_lists(
+                lists, targets, users, split, protocol, ks=ks, metrics=metrics, bootstrap=bootstrap
+            )
         else:
-            results[task.name] = _evaluate_text(engine, task, samples, part)
+            results[task.name] = _evaluate_text(engine, task, samples, split, part, text_convention)
     return results
 
 
 def evaluate_baselines(
     tasks: Sequence[Task],
-    split: LeaveOneOut,
+    split: Split,
     part: Part = "test",
     *,
     seed: int = 0,
     limit: int | None = None,
     exclude_seen: bool = True,
     ks: Sequence[int] = DEFAULT_KS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    bootstrap: Bootstrap | None = DEFAULT_BOOTSTRAP,
 ) -> dict[str, dict[str, TaskResult]]:
     """Evaluate every baseline on the samples on which `evaluate_model` evaluates a model.
 
@@ -92,14 +115,16 @@ def evaluate_baselines(
         limit: likewise.
         exclude_seen: likewise.
         ks: likewise.
+        metrics: likewise.
+        bootstrap: likewise.
 
     Returns:
         For each task the result of each baseline by its name.
 
     Raises:
-        ValueError: `limit` is not positive.
+        ValueError: `limit` is not positive, or a metric or a cut-off is none.
     """
-    _check_limit(limit)
+    _check(limit, ks, metrics)
     fitted = {name: load_baseline(name).fit(split.train) for name in available_baselines()}
     results: dict[str, dict[str, TaskResult]] = {}
     for task in tasks:
@@ -115,8 +140,10 @@ def evaluate_baselines(
                 users=[sample.user for sample in samples],
                 exclude_seen=exclude_seen and not listed,
                 candidates=[np.array(sample.items[CANDIDATES]) for sample in samples] if listed else None,
-                candidate_set=_candidate_set(samples),
+                candidate_set=_candidate_set(task, samples),
                 ks=ks,
+                metrics=metrics,
+                bootstrap=bootstrap,
                 details={CANDIDATE_SEED: seed} if listed else None,
             )
             for name, baseline in fitted.items()
@@ -124,55 +151,81 @@ def evaluate_baselines(
     return results
 
 
-def _check_limit(limit: int | None) -> None:
+def _check(limit: int | None, ks: Sequence[int], metrics: Sequence[str]) -> None:
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, or left out to evaluate all users; got {limit}")
+    check_ks(ks)
+    check_metrics(metrics)
 
 
 def _tasks(engine: GenerationEngine, names: Sequence[str] | None) -> list[Task]:
     return [engine.processor.task(name) for name in (engine.processor.task_names if names is None else names)]
 
 
-def _candidate_set(samples: Sequence[Sample]) -> str:
+def _candidate_set(task: Task, samples: Sequence[Sample]) -> str:
+    """The protocol's name of what is ranked; how negatives are drawn is part of it, unless it is the paper's way."""
     if CANDIDATES not in samples[0].items:
         return FULL
-    return f"candidates-{max(len(sample.items[CANDIDATES]) for sample in samples)}"
+    negatives = task.options().get("negatives", UNIFORM)
+    drawn = "" if negatives == UNIFORM else f"-{negatives}"
+    return f"candidates-{max(len(sample.items[CANDIDATES]) for sample in samples)}{drawn}"
 
 
-def _evaluate_items(
+def _ranked_items(
+    engine: GenerationEngine, task: Task, samples: Sequence[Sample], k: int, exclude_seen: bool
+) -> IntArray:
+    """The k best items of each sample, −1 beyond the last; shape `(len(samples), k)`."""
+    exclude = exclude_seen and CANDIDATES not in samples[0].items
+
+    def ranked(share: Sequence[Sample]) -> list[list[int]]:
+        found: list[list[int]] = engine.find_items(share, task.name, k=k, exclude=exclude).items.tolist()
+        return found
+
+    return np.array(_over_processes(samples, ranked), dtype=np.int64)
+
+
+def _item_protocol(
     engine: GenerationEngine,
+    split: Split,
     task: Task,
     samples: Sequence[Sample],
     part: Part,
     seed: int,
     exclude_seen: bool,
-    ks: Sequence[int],
-) -> TaskResult:
+    k: int,
+) -> Protocol:
     listed = CANDIDATES in samples[0].items
-
-    def ranks(share: Sequence[Sample]) -> list[int]:
-        found = engine.find_items(share, task.name, k=max(ks), exclude=exclude_seen and not listed)
-        hits = found.items == np.array([sample.target_item for sample in share], dtype=np.int64)[:, None]
-        return [int(rank) for rank in np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)]
-
-    protocol = Protocol(
+    return Protocol(
         part,
         len(samples),
-        _candidate_set(samples),
+        _candidate_set(task, samples),
         None if listed else exclude_seen,
-        beams=engine.item_beams(max(ks)),
+        beams=engine.item_beams(k),
+        split=split.name,
+        fingerprint=split.fingerprint,
         details={CANDIDATE_SEED: seed} if listed else {},
     )
-    return TaskResult(protocol, ranking_scores(_over_processes(samples, ranks), ks))
 
 
-def _evaluate_text(engine: GenerationEngine, task: Task, samples: Sequence[Sample], part: Part) -> TaskResult:
-    metrics = load_metric("explanation").compute(
+def _evaluate_text(
+    engine: GenerationEngine, task: Task, samples: Sequence[Sample], split: Split, part: Part, convention: str
+) -> TaskResult:
+    scores = load_metric("explanation").compute(
         predictions=_over_processes(samples, lambda share: engine.write_text(share, task.name)),
         references=[sample.target_text for sample in samples],
         features=[sample.target_feature or "" for sample in samples],
+        convention=convention,
     )
-    return TaskResult(Protocol(part, len(samples), beams=engine.settings.text_beams), metrics)
+    protocol = Protocol(
+        part,
+        len(samples),
+        beams=engine.settings.text_beams,
+        split=split.name,
+        fingerprint=split.fingerprint,
+        details={TEXT_CONVENTION: convention},
+    )
+    metrics = {name: value for name, value in scores.items() if name not in LOWER_IS_BETTER}
+    return TaskResult(protocol, metrics, statistics={name: scores[name] for name in LOWER_IS_BETTER if name in scores})
 
 
 def _over_processes(samples: Sequence[Sample], answer: Callable[[Sequence[Sample]], list[Answer]]) -> list[Answer]:

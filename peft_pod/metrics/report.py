@@ -6,99 +6,22 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from peft_pod.files import write_text
 
-FULL = "full"
-"""Candidate set: the whole catalogue."""
+from .bootstrap import Bootstrap
+from .protocol import Protocol
+from .ranking import ranking_scores
+from .user_ranks import UserRanks, load_ranks, save_ranks
 
-CANDIDATES_100 = "candidates-100"
-"""Candidate set: the held-out item and 99 items drawn from a seed."""
-
-CANDIDATE_SEED = "candidate_seed"
-"""Detail of a protocol: the seed that the candidates are drawn from."""
+MODEL = "model"
+"""The system that is not a baseline, in files of ranks and in tables."""
 
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "sacrebleu", "rouge_score")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a number was measured. Numbers of different protocols can't be compared.
-
-    Attributes:
-        part: `"validation"` or `"test"`.
-        num_users: how many users were evaluated.
-        candidates: what was ranked, such as `"full"` or `"candidates-100"`; `None` for a task that ranks nothing.
-        history_excluded: whether the items of a user's history were left out of the ranking; `None` likewise, and for
-            lists of candidates that were ranked as they are.
-        beams: width of the beam search; `None` where there was none.
-        details: whatever else matters, such as the seed of the candidates; texts, numbers and truth values.
-
-    Raises:
-        ValueError: `num_users` or `beams` is below 1, or a detail has the name of another attribute.
-
-    Example:
-        >>> print(Protocol("test", num_users=22363, candidates="full", history_excluded=True))
-        test, full catalogue, history excluded, 22,363 users
-    """
-
-    part: str
-    num_users: int
-    candidates: str | None = None
-    history_excluded: bool | None = None
-    beams: int | None = None
-    details: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.num_users < 1:
-            raise ValueError(f"num_users is {self.num_users}; an evaluation has at least one user")
-        if self.beams is not None and self.beams < 1:
-            raise ValueError(f"beams is {self.beams}; it must be at least 1, or None where there is no beam search")
-        taken = sorted(set(self.details) & set(_PROTOCOL_FIELDS))
-        if taken:
-            raise ValueError(f"details has {taken}, which are attributes of the protocol; set those")
-
-    def comparable_to(self, other: Protocol) -> bool:
-        """Whether both ask the same question of the same users; how it is answered may differ.
-
-        What is asked: the part, the number of users, the candidates and their seed, whether the history is excluded.
-        How it is answered: the beams and all other details.
-        """
-        return self._question() == other._question()
-
-    def _question(self) -> tuple[Any, ...]:
-        seed = self.details.get(CANDIDATE_SEED)
-        return self.part, self.num_users, self.candidates, seed, self.history_excluded
-
-    def to_dict(self) -> dict[str, Any]:
-        """A flat dictionary of what is set, for JSON."""
-        values = {name: getattr(self, name) for name in _PROTOCOL_FIELDS}
-        return {name: value for name, value in values.items() if value is not None} | dict(self.details)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
-        """What `to_dict` wrote."""
-        _require(values, ("part", "num_users"), "protocol")
-        known = {name: values[name] for name in _PROTOCOL_FIELDS if name in values}
-        return cls(**known, details={name: value for name, value in values.items() if name not in _PROTOCOL_FIELDS})
-
-    def __str__(self) -> str:
-        words = [self.part]
-        if self.candidates is not None:
-            words.append("full catalogue" if self.candidates == FULL else self.candidates)
-        if self.history_excluded is not None:
-            words.append("history excluded" if self.history_excluded else "history included")
-        if self.beams is not None:
-            words.append(f"{self.beams} beams" if self.beams > 1 else "greedy")
-        words += [f"{name.replace('_', ' ')} {value}" for name, value in self.details.items()]
-        return ", ".join([*words, f"{self.num_users:,} users"])
-
-
-_PROTOCOL_FIELDS = ("part", "num_users", "candidates", "history_excluded", "beams")
 
 
 @dataclass(frozen=True)
@@ -108,31 +31,57 @@ class TaskResult:
     Attributes:
         protocol: how they were measured.
         metrics: finite numbers by name; larger is better for all of them.
+        intervals: lower and upper end of the confidence interval of a metric, for those that have one.
+        bootstrap: how the intervals were made.
+        statistics: numbers that describe the answers and don't judge them, such as `coverage@10`; larger is not better.
+        ranks: where each user's right item was ranked; not part of the JSON form, and two results are equal whatever
+            theirs are.
 
     Raises:
-        ValueError: a metric is not a finite number.
+        ValueError: a number is not finite, or an interval belongs to no metric.
     """
 
     protocol: Protocol
     metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    bootstrap: Bootstrap | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
+    ranks: UserRanks | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, value in self.metrics.items():
+        for name, value in (*self.metrics.items(), *self.statistics.items()):
             if not math.isfinite(value):
                 raise ValueError(f"metric {name!r} is {value}; a result holds finite numbers only")
+        for name, interval in self.intervals.items():
+            if name not in self.metrics or not all(map(math.isfinite, interval)):
+                raise ValueError(f"the interval of {name!r} is {interval}; it must belong to a metric and be finite")
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary for JSON."""
-        return {
+        """A dictionary for JSON; what is empty is left out."""
+        values: dict[str, Any] = {
             "protocol": self.protocol.to_dict(),
             "metrics": {name: float(value) for name, value in self.metrics.items()},
         }
+        if self.intervals:
+            values["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
+        if self.bootstrap is not None:
+            values["bootstrap"] = self.bootstrap.to_dict()
+        if self.statistics:
+            values["statistics"] = {name: float(value) for name, value in self.statistics.items()}
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TaskResult:
         """What `to_dict` wrote."""
         _require(values, ("protocol", "metrics"), "task result")
-        return cls(Protocol.from_dict(values["protocol"]), dict(values["metrics"]))
+        bootstrap = values.get("bootstrap")
+        return cls(
+            Protocol.from_dict(values["protocol"]),
+            dict(values["metrics"]),
+            intervals={name: (low, high) for name, (low, high) in values.get("intervals", {}).items()},
+            bootstrap=None if bootstrap is None else Bootstrap.from_dict(bootstrap),
+            statistics=dict(values.get("statistics", {})),
+        )
 
 
 @dataclass(frozen=True)
@@ -236,16 +185,60 @@ class Report:
         write_text(path, self.to_json())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Report:
+    def load(cls, path: str | os.PathLike[str], ranks: str | os.PathLike[str] | None = None) -> Report:
         """Read a report that `save` wrote.
 
+        Args:
+            path: of the report.
+            ranks: of the file that `save_ranks` wrote of the same report; without it the results have no ranks.
+
         Raises:
-            ValueError: the file is damaged; the message has its name, and the line where it is not JSON.
+            FileNotFoundError: a file does not exist.
+            ValueError: a file is damaged, or the ranks belong to another report; the message has the file's name, and
+                the line where it is not JSON.
         """
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            report = cls.from_json(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)} is not a report: {error}") from error
+        return report if ranks is None else report._with_ranks(load_ranks(ranks), os.fspath(ranks))
+
+    def save_ranks(self, path: str | os.PathLike[str]) -> None:
+        """Write the ranks of all results that have them to a Parquet file, see `peft_pod.metrics.user_ranks`."""
+        results = {(task, MODEL): result for task, result in self.tasks.items()}
+        results |= {(task, name): result for task, rows in self.baselines.items() for name, result in rows.items()}
+        save_ranks(path, {key: result.ranks for key, result in results.items() if result.ranks is not None})
+
+    def _with_ranks(self, ranks: Mapping[tuple[str, str], UserRanks], source: str) -> Report:
+        def joined(task: str, system: str, result: TaskResult) -> TaskResult:
+            found = ranks.get((task, system))
+            if found is not None and not _belongs(found, result):
+                raise ValueError(
+                    f"{source} has other ranks of {system!r} on {task!r} than the report was made from; "
+                    "evaluate again, which writes both files"
+                )
+            return replace(result, ranks=found)
+
+        return replace(
+            self,
+            tasks={task: joined(task, MODEL, result) for task, result in self.tasks.items()},
+            baselines={
+                task: {name: joined(task, name, result) for name, result in rows.items()}
+                for task, rows in self.baselines.items()
+            },
+        )
+
+
+def _belongs(ranks: UserRanks, result: TaskResult) -> bool:
+    """Whether the ranks give the ranking metrics of the result."""
+    if len(ranks.ranks) != result.protocol.num_users:
+        return False
+    for name, value in result.metrics.items():
+        metric, k = name.split("@")
+        found = ranking_scores(ranks.ranks, [int(k)], [metric])[name]
+        if not math.isclose(value, found, abs_tol=1e-12):
+            return False
+    return True
 
 
 def software_versions() -> dict[str, str]:

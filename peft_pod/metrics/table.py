@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from .report import Report, TaskResult
+from .report import MODEL, Report, TaskResult
 
-MODEL = "model"
 _ROW_MARK = "†"
 _PERCENT_PREFIXES = ("bleu", "rouge")
 
 
-def format_table(report: Report) -> str:
+def format_table(report: Report, *, intervals: bool = False, statistics: bool = False) -> str:
     """A table of a report, one block a task: rows are the model and the baselines, columns the metrics.
 
     The best of each column has a `*`, where there is something to compare; equally good rows all have one. A row
@@ -21,6 +20,8 @@ def format_table(report: Report) -> str:
 
     Args:
         report: the results.
+        intervals: show below each row the confidence intervals of its metrics.
+        statistics: show more columns, of numbers that don't judge (see `TaskResult`); none of them is the best.
 
     Example:
         >>> from peft_pod.metrics import Protocol, Report, TaskResult
@@ -46,13 +47,13 @@ def format_table(report: Report) -> str:
         described.append(f"(fingerprint {report.corpus['fingerprint']})")
     blocks = [f"{' '.join(described)}, seed {report.seed}"]
     names = [*report.tasks, *(task for task in report.baselines if task not in report.tasks)]
-    blocks += [_block(report, task) for task in names]
+    blocks += [_block(report, task, intervals, statistics) for task in names]
     if report.notes:
         blocks.append("\n".join(report.notes))
     return "\n\n".join(blocks)
 
 
-def _block(report: Report, task: str) -> str:
+def _block(report: Report, task: str, intervals: bool, statistics: bool) -> str:
     rows = {MODEL: report.tasks[task]} if task in report.tasks else {}
     for name, row in report.baselines.get(task, {}).items():
         rows[f"{name} (baseline)" if name == MODEL else name] = row
@@ -61,15 +62,21 @@ def _block(report: Report, task: str) -> str:
     title = next(iter(rows.values())).protocol
     strange = [name for name, row in rows.items() if not row.protocol.comparable_to(title)]
     columns = list(dict.fromkeys(metric for row in rows.values() for metric in row.metrics))
+    described = list(dict.fromkeys(name for row in rows.values() for name in row.statistics)) if statistics else []
     compared = {name: row for name, row in rows.items() if name not in strange}
     best = _best(compared, columns) if len(compared) > 1 else {}
 
-    labels = {name: f"{name} {_ROW_MARK}" if name in strange else name for name in rows}
-    cells = {
-        name: [_cell(row, metric, best.get(metric) if name not in strange else None) for metric in columns]
-        for name, row in rows.items()
-    }
-    lines = [f"{task}: {title}", *_grid(columns, labels, cells)]
+    lines_of_rows: list[tuple[str, list[str]]] = []
+    for name, row in rows.items():
+        marks = {} if name in strange else best
+        cells = [_cell(row, metric, marks.get(metric)) for metric in columns]
+        cells += [f"{row.statistics[other]:.4g} " if other in row.statistics else "- " for other in described]
+        lines_of_rows.append((f"{name} {_ROW_MARK}" if name in strange else name, cells))
+        if intervals and row.intervals:
+            lines_of_rows.append(("", [_interval(row, metric) for metric in columns] + [""] * len(described)))
+    lines = [f"{task}: {title}", *_grid([*columns, *described], lines_of_rows)]
+    if intervals:
+        lines += _legend(rows.values())
     lines += [f"{_ROW_MARK} {name}: {rows[name].protocol}; can't be compared with the others" for name in strange]
     lines += [f"The model loses to {name} on {', '.join(won)}." for name, won in report.lost_to(task).items()]
     return "\n".join(lines)
@@ -88,12 +95,26 @@ def _cell(row: TaskResult, metric: str, best: float | None) -> str:
     return f"{value:.{decimals}f}{'*' if value == best else ' '}"
 
 
-def _grid(columns: Sequence[str], labels: Mapping[str, str], cells: Mapping[str, Sequence[str]]) -> list[str]:
-    first = max(map(len, labels.values()))
+def _interval(row: TaskResult, metric: str) -> str:
+    if metric not in row.intervals:
+        return ""
+    low, high = row.intervals[metric]
+    return f"{low:.4f}-{high:.4f} "
+
+
+def _legend(rows: Iterable[TaskResult]) -> list[str]:
+    bootstraps = {row.bootstrap for row in rows if row.bootstrap is not None}
+    return [
+        f"Below each row: {100 * bootstrap.confidence:g} % intervals, {bootstrap.resamples:,} resamples of the users"
+        for bootstrap in bootstraps
+    ]
+
+
+def _grid(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    first = max(len(label) for label, _ in rows)
     # The last character of a cell is the place of the mark, so headings end one character before it.
     headings = [f"{metric} " for metric in columns]
-    widths = [max(len(heading), *(len(row[i]) for row in cells.values())) for i, heading in enumerate(headings)]
-    rows = [(label, cells[name]) for name, label in labels.items()]
+    widths = [max(len(heading), *(len(cells[i]) for _, cells in rows)) for i, heading in enumerate(headings)]
     lines = [
         "  ".join([label.ljust(first), *(cell.rjust(width) for cell, width in zip(row, widths, strict=True))]).rstrip()
         for label, row in [("", headings), *rows]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from peft_pod.corpus import TrainingPart
 from peft_pod.metrics import Baseline, available_baselines, load_baseline
-from peft_pod.metrics.baselines import base
+from peft_pod.metrics.baselines import base, selection, sparse
 
 NUM_ITEMS = 9
 sequences = st.lists(st.lists(st.integers(0, NUM_ITEMS - 1), max_size=7), min_size=1, max_size=6)
@@ -26,7 +26,7 @@ def training_part(lists: list[list[int]], item_ids: list[str] | None = None, num
         item_ids=ids,
         item_titles=ids,
         sequences=arrays,
-        timestamps=arrays,
+        timestamps=[3 * np.arange(len(items)) + user for user, items in enumerate(arrays)],
         explanations=[],
     )
 
@@ -50,9 +50,11 @@ def as_arrays(lists: list[list[int]]) -> list[np.ndarray]:
 )
 def test_best_items_are_those_of_a_full_sort(drawn: tuple[list[list[float]], list[int], int]) -> None:
     scores, order, k = drawn
-    for row, found in zip(scores, base.best_items(np.array(scores), np.array(order), k), strict=True):
+    k = min(k, len(order))
+    for row, found in zip(scores, selection.best_items(np.array(scores), np.array(order), k), strict=True):
         ranked = sorted(range(len(row)), key=lambda item, row=row: (-row[item], order.index(item)))
-        assert found.tolist() == [item for item in ranked if row[item] > -math.inf][:k]
+        best = [item for item in ranked if row[item] > -math.inf][:k]
+        assert found.tolist() == best + [-1] * (k - len(best))
 
 
 @given(sequences, histories)
@@ -131,7 +133,11 @@ def test_chunks_do_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     lists = [rng.integers(0, NUM_ITEMS, 6).tolist() for _ in range(40)]
     baseline = load_baseline(name).fit(training_part(lists))
     whole = baseline.recommend(as_arrays(lists), 3, candidates=as_arrays([[1, 2, 3, 4, 5]] * 40))
-    monkeypatch.setattr(base, "_CELLS_AT_ONCE", 3 * NUM_ITEMS)
+    plain = baseline.recommend(as_arrays(lists), 3)
+    for module in (base, selection, sparse):
+        monkeypatch.setattr(module, "_CELLS_AT_ONCE", 3 * NUM_ITEMS)
+    monkeypatch.setattr(sparse, "_ROWS_AT_ONCE", 7)
+    assert [row.tolist() for row in plain] == [row.tolist() for row in baseline.recommend(as_arrays(lists), 3)]
     chunked = baseline.recommend(as_arrays(lists), 3, candidates=as_arrays([[1, 2, 3, 4, 5]] * 40))
     assert [row.tolist() for row in whole] == [row.tolist() for row in chunked]
 

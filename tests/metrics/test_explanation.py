@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from functools import cache
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +39,18 @@ def bleu(rows: list[tuple[list[str], list[str]]], max_order: int) -> float:
     return 100 * brevity * math.exp(sum(log_precisions) / max_order)
 
 
+def bleu_of_the_paper(rows: list[tuple[list[str], list[str]]], max_order: int) -> float:
+    """Without smoothing: 0 where an order has no match."""
+    product = 1.0
+    for order in range(1, max_order + 1):
+        matched = sum((ngrams(p, order) & ngrams(r, order)).total() for p, r in rows)
+        if matched == 0:
+            return 0.0
+        product *= matched / sum(ngrams(p, order).total() for p, r in rows)
+    length, wanted = (sum(len(row[i]) for row in rows) for i in (0, 1))
+    return 100 * min(1.0, math.exp(1 - wanted / length)) * product ** (1 / max_order)
+
+
 def f1(matched: int, predicted: int, wanted: int) -> float:
     return 2 * matched / (predicted + wanted) if matched else 0.0
 
@@ -47,7 +60,7 @@ def rouge_n(prediction: list[str], reference: list[str], order: int) -> float:
     return f1((ours & theirs).total(), ours.total(), theirs.total())
 
 
-def rouge_l(prediction: list[str], reference: list[str]) -> float:
+def longest_common(prediction: list[str], reference: list[str]) -> int:
     @cache
     def longest(i: int, j: int) -> int:
         if i == len(prediction) or j == len(reference):
@@ -56,7 +69,11 @@ def rouge_l(prediction: list[str], reference: list[str]) -> float:
             return 1 + longest(i + 1, j + 1)
         return max(longest(i + 1, j), longest(i, j + 1))
 
-    return f1(longest(0, 0), len(prediction), len(reference))
+    return longest(0, 0)
+
+
+def rouge_l(prediction: list[str], reference: list[str]) -> float:
+    return f1(longest_common(prediction, reference), len(prediction), len(reference))
 
 
 def compute(predictions: list[str], references: list[str], **options) -> dict[str, float]:
@@ -66,7 +83,7 @@ def compute(predictions: list[str], references: list[str], **options) -> dict[st
 @given(pairs)
 @settings(max_examples=40, deadline=None)
 def test_scores_equal_the_definitions(rows: list[tuple[list[str], list[str]]]) -> None:
-    scores = compute([" ".join(p) for p, _ in rows], [" ".join(r) for _, r in rows])
+    scores = compute([" ".join(p) for p, _ in rows], [" ".join(r) for _, r in rows], convention="standard")
     assert scores["bleu-1"] == pytest.approx(bleu(rows, 1))
     assert scores["bleu-4"] == pytest.approx(bleu(rows, 4))
     for order in (1, 2):
@@ -75,6 +92,75 @@ def test_scores_equal_the_definitions(rows: list[tuple[list[str], list[str]]]) -
         assert scores[f"distinct-{order}"] == pytest.approx(len(found) / found.total() if found else 0.0)
     assert scores["rouge-l"] == pytest.approx(100 * sum(rouge_l(p, r) for p, r in rows) / len(rows))
     assert "fmr" not in scores
+
+
+@given(pairs)
+@settings(max_examples=40, deadline=None)
+def test_the_convention_of_the_paper(rows: list[tuple[list[str], list[str]]]) -> None:
+    scores = compute([" ".join(p) for p, _ in rows], [" ".join(r) for _, r in rows])  # the default
+    for order in (1, 4):
+        assert scores[f"bleu-{order}"] == pytest.approx(bleu_of_the_paper(rows, order))
+    for order in (1, 2):
+        values = [
+            f1(len(set(ngrams(p, order)) & set(ngrams(r, order))), len(ngrams(p, order)), len(ngrams(r, order)))
+            for p, r in rows
+        ]
+        assert scores[f"rouge-{order}"] == pytest.approx(100 * sum(values) / len(rows))
+    values = []
+    for ours, theirs in rows:
+        common = longest_common(ours, theirs)
+        precision, recall = common / max(1, len(ours)), common / len(theirs)
+        # With β = P / R, (1 + β²) P R / (R + β² P) is P R (P² + R²) / (R³ + P³).
+        values.append(precision * recall * (precision**2 + recall**2) / (recall**3 + precision**3) if common else 0.0)
+    assert scores["rouge-l"] == pytest.approx(100 * sum(values) / len(rows))
+
+
+def test_the_convention_of_the_paper_by_hand() -> None:
+    scores = compute(["the the cat sat."], ["the cat sat on"], convention="paper")
+    # Tokens: the the cat sat. / the cat sat on. Two of four match; "sat." is not "sat".
+    assert scores["bleu-1"] == pytest.approx(50.0)
+    assert scores["bleu-4"] == 0.0
+    # Different words: the cat sat. / the cat sat on.
+    assert scores["rouge-1"] == pytest.approx(100 * 2 * 2 / (3 + 4))
+    assert scores["rouge-2"] == pytest.approx(100 * 2 * 1 / (3 + 3))
+    assert scores["rouge-l"] == pytest.approx(50.0)
+    assert compute(["Good"], ["good"], convention="paper")["rouge-1"] == 0.0
+    assert compute(["Good"], ["good"], convention="paper", lowercase=True)["rouge-1"] == pytest.approx(100.0)
+    with pytest.raises(ValueError, match="convention is 'papers'; choose one of"):
+        compute(["a"], ["a"], convention="papers")
+
+
+words_and_features = st.lists(
+    st.tuples(sentence, st.sampled_from(["", "cat", "the cat", "sat on the", "dog"])), min_size=1, max_size=7
+)
+
+
+@given(words_and_features)
+@settings(max_examples=60, deadline=None)
+def test_features_equal_their_definitions(rows: list[tuple[list[str], str]]) -> None:
+    scores = compute([" ".join(words) for words, _ in rows], ["r"] * len(rows), features=[name for _, name in rows])
+    assert scores["usr"] == len({tuple(words) for words, _ in rows}) / len(rows)
+    known = {feature for _, feature in rows} - {""}
+    if not known:
+        assert not {"fmr", "fcr", "div"} & set(scores)
+        return
+    named = [{name for name in known if f" {name} " in f" {' '.join(words)} "} for words, _ in rows]
+    wanted = [(found, feature) for found, (_, feature) in zip(named, rows, strict=True) if feature]
+    assert scores["fmr"] == pytest.approx(sum(feature in found for found, feature in wanted) / len(wanted))
+    assert scores["fcr"] == pytest.approx(len(set().union(*named)) / len(known))
+    shared = [len(one & other) for one, other in combinations(named, 2)]
+    assert scores.get("div") == (pytest.approx(sum(shared) / len(shared)) if shared else None)
+
+
+def test_coverage_of_a_larger_set_of_features() -> None:
+    predictions, references = ["a bright screen", "bright and loud"], ["r", "r"]
+    scores = compute(predictions, references, features=["screen", "loud"])
+    assert (scores["fcr"], scores["div"]) == (1.0, 0.0)
+    known = ["screen", "loud", "bright", "battery life", "!"]  # the last one has no word
+    scores = compute(predictions, references, features=["screen", "loud"], feature_set=known)
+    assert (scores["fmr"], scores["fcr"], scores["div"]) == (1.0, 3 / 4, 1.0)
+    with pytest.raises(ValueError, match="feature_set lacks 'loud', which a row has"):
+        compute(predictions, references, features=["screen", "loud"], feature_set=["screen"])
 
 
 def test_hand_computed() -> None:
@@ -96,9 +182,11 @@ def test_identical_text_scores_the_maximum() -> None:
 
 
 def test_case_matters_to_bleu_unless_told() -> None:
-    assert compute(["Good Screen"], ["good screen"])["bleu-1"] == 0.0
-    assert compute(["Good Screen"], ["good screen"], lowercase=True)["bleu-1"] == pytest.approx(100.0)
-    assert compute(["Good Screen"], ["good screen"])["rouge-1"] == pytest.approx(100.0)
+    for convention in ("standard", "paper"):
+        pair = {"predictions": ["Good Screen"], "references": ["good screen"], "convention": convention}
+        assert compute(**pair)["bleu-1"] == 0.0
+        assert compute(**pair, lowercase=True)["bleu-1"] == pytest.approx(100.0)
+        assert compute(**pair)["rouge-1"] == pytest.approx(100.0 if convention == "standard" else 0.0)
 
 
 def test_rouge_does_not_stem() -> None:
@@ -106,7 +194,10 @@ def test_rouge_does_not_stem() -> None:
 
 
 def test_empty_predictions_score_nothing() -> None:
-    assert set(compute(["", ""], ["a b", "c"], features=["b", "c"]).values()) == {0.0}
+    for convention in ("standard", "paper"):
+        scores = compute(["", ""], ["a b", "c"], features=["b", "c"], convention=convention)
+        assert scores.pop("usr") == 0.5  # one sentence, twice
+        assert set(scores.values()) == {0.0}
 
 
 def test_feature_matching_ratio() -> None:

@@ -16,7 +16,7 @@ from peft_pod.corpus import load_corpus
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.generation import GenerationSettings, Recommender
 from peft_pod.indexing import load_indexing
-from peft_pod.metrics import evaluate_baselines, evaluate_model, load_baseline, load_metric
+from peft_pod.metrics import available_baselines, evaluate_baselines, evaluate_model, load_baseline, load_metric
 from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import load_task
 from peft_pod.training import build_model, build_tokenizer, process_state
@@ -100,11 +100,19 @@ def test_items_are_ranked_as_by_scoring_all_of_them(recommender, split, part, ex
         ranks = rank_exhaustively(recommender, split, part, name, exclude_seen)
         assert len(set(ranks)) > 5  # the model tells the users apart
         assert results[name].metrics == pytest.approx(scores_of_ranks(ranks), abs=1e-9)
+        kept = results[name].ranks
+        assert kept.ranks.tolist() == [rank if rank <= max(KS) else 0 for rank in ranks]
+        users = [sample.user for sample in recommender.processor.task(name).evaluation_samples(split, part, 5)]
+        assert list(kept.user_ids) == [split.train.user_ids[user] for user in users]
+        assert set(results[name].intervals) == set(results[name].metrics)
+        assert ("coverage@10" in results[name].statistics) == (name == "sequential")
     assert results["sequential"].protocol.to_dict() == {
         "part": part, "num_users": 21, "candidates": "full", "history_excluded": exclude_seen, "beams": 40,
+        "split": "leave-one-out", "fingerprint": split.fingerprint,
     }  # fmt: skip
     assert results["topn"].protocol.to_dict() == {
         "part": part, "num_users": 21, "candidates": "candidates-13", "beams": 40, "candidate_seed": 5,
+        "split": "leave-one-out", "fingerprint": split.fingerprint,
     }  # fmt: skip
 
 
@@ -121,8 +129,28 @@ def test_sentences_are_measured_against_the_users_own(recommender, split):
         references=[pairs[user, item] for user, item in zip(users, items, strict=True)],
         features=[sample.target_feature or "" for sample in samples],
     )
+    assert result.statistics == {"div": pytest.approx(expected.pop("div"))}  # smaller is better, so no metric
     assert result.metrics == pytest.approx(expected)
-    assert result.protocol.to_dict() == {"part": "test", "num_users": len(samples), "beams": 2}
+    assert result.protocol.to_dict() == {
+        "part": "test", "num_users": len(samples), "beams": 2, "text_convention": "paper",
+        "split": "leave-one-out", "fingerprint": split.fingerprint,
+    }  # fmt: skip
+
+
+def test_metrics_and_conventions_are_passed_on(recommender, split):
+    how = {"limit": 9, "ks": [3], "metrics": ["mrr", "recall"]}
+    results = evaluate_model(recommender.engine, split, text_convention="paper", **how)
+    assert list(results["sequential"].metrics) == ["mrr@3", "recall@3"]
+    assert list(evaluate_baselines(recommender.processor.tasks, split, **how)["topn"]["random"].metrics) == [
+        "mrr@3",
+        "recall@3",
+    ]
+    assert results["explanation"].protocol.details == {"text_convention": "paper"}
+    for wrong, message in (({"ks": [0]}, "ks has 0"), ({"metrics": ["map"]}, r"metrics has \['map'\]")):
+        with pytest.raises(ValueError, match=message):
+            evaluate_model(recommender.engine, split, **wrong)
+    with pytest.raises(ValueError, match="convention is 'own'; choose one of"):
+        evaluate_model(recommender.engine, split, text_convention="own")
 
 
 def test_baselines_are_asked_what_the_model_is_asked(recommender, split, monkeypatch):
@@ -148,7 +176,7 @@ def test_baselines_are_asked_what_the_model_is_asked(recommender, split, monkeyp
     monkeypatch.setattr(kind, "recommend", recorded)
     baselines = evaluate_baselines(recommender.processor.tasks, split, **how)
     assert list(baselines) == list(asked) == ["sequential", "topn"]
-    assert all(set(results) == {"random", "popularity", "co-occurrence"} for results in baselines.values())
+    assert all(list(results) == available_baselines() for results in baselines.values())
     for (task, (samples, searched)), (histories, arguments) in zip(asked.items(), given, strict=True):
         assert len(samples) == 9
         assert [sample.user for sample in samples] == list(arguments["users"])
@@ -163,6 +191,18 @@ def test_baselines_are_asked_what_the_model_is_asked(recommender, split, monkeyp
         else:
             assert arguments["candidates"] is None
         assert all(row.protocol.comparable_to(model[task].protocol) for row in baselines[task].values())
+
+
+def test_how_negatives_are_drawn_is_part_of_the_protocol(split):
+    uniform, popular = (
+        evaluate_baselines([load_task("topn", num_negatives=12, negatives=negatives)], split)["topn"]["popularity"]
+        for negatives in ("uniform", "popularity")
+    )
+    assert uniform.protocol.candidates == "candidates-13"
+    assert popular.protocol.candidates == "candidates-13-popularity"
+    assert not uniform.protocol.comparable_to(popular.protocol)
+    # Popular items stand out less among popular ones.
+    assert popular.metrics["ndcg@10"] < uniform.metrics["ndcg@10"]
 
 
 def test_limit_and_seed(recommender, split, monkeypatch):

@@ -122,10 +122,92 @@ def test_bad_input(predictions, references, options, message, in_memory, tmp_pat
         metric.compute(predictions=predictions, references=references, **options)
 
 
-@pytest.mark.parametrize("ranks", [[], [[1]], [-1], [1.5]])
+@pytest.mark.parametrize("ranks", [[], [[[1]]], [-1], [1.5]])
 def test_bad_ranks(ranks: list) -> None:
     with pytest.raises(ValueError, match="ranks must be"):
         ranking_scores(ranks)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "num_right", "message"),
+    [
+        ([[1, 2]], None, "num_right, the number of each user's right items, goes with ranks of two axes"),
+        ([1, 2], [1, 1], "num_right, the number of each user's right items, goes with ranks of two axes"),
+        ([[1, 2]], [1, 1], r"num_right must have an integer for each of 1 users, not the shape \(2,\)"),
+        ([[1, 2]], [2.0], "num_right must have an integer"),
+        ([[1, 2], [1, 2]], [2, 1], "the user in row 1 of ranks has more ranks than right items"),
+        ([[1, 0], [0, 0]], [1, 0], "the user in row 1 of ranks has no right item"),
+        ([[3, 0, 3]], [3], "the user in row 0 of ranks has one rank twice"),
+    ],
+)
+def test_bad_numbers_of_right_items(ranks: list, num_right: list | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ranking_scores(ranks, num_right=num_right)
+
+
+def test_all_metrics_hand_computed_for_several_right_items() -> None:
+    """Two users: right items at 1 and 4 of three that are right; and at 3 of one."""
+    scores = ranking_scores(
+        [[4, 1, 0], [3, 0, 0]], ks=[2, 4], metrics=["hr", "ndcg", "mrr", "recall", "precision"], num_right=[3, 1]
+    )
+    assert scores == pytest.approx(
+        {
+            "hr@2": 1 / 2,
+            "ndcg@2": (1 / (1 + 1 / math.log2(3))) / 2,
+            "mrr@2": 1 / 2,
+            "recall@2": (1 / 3) / 2,
+            "precision@2": (1 / 2) / 2,
+            "hr@4": 1,
+            "ndcg@4": ((1 + 1 / math.log2(5)) / (1 + 1 / math.log2(3) + 1 / 2) + 1 / 2) / 2,
+            "mrr@4": (1 + 1 / 3) / 2,
+            "recall@4": (2 / 3 + 1) / 2,
+            "precision@4": (2 / 4 + 1 / 4) / 2,
+        }
+    )
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=50), st.integers(1, 20))
+def test_one_right_item_makes_recall_the_hit_rate_and_precision_a_kth_of_it(ranks: list[int], k: int) -> None:
+    scores = ranking_scores(ranks, ks=[k], metrics=["hr", "recall", "precision", "mrr", "ndcg"])
+    assert scores[f"recall@{k}"] == scores[f"hr@{k}"]
+    assert scores[f"precision@{k}"] == pytest.approx(scores[f"hr@{k}"] / k)
+    assert scores[f"mrr@{k}"] <= scores[f"ndcg@{k}"] <= scores[f"hr@{k}"]
+    column = ranking_scores([[rank] for rank in ranks], ks=[k], num_right=[1] * len(ranks))
+    assert column == {name: scores[name] for name in column}
+
+
+def test_unknown_metrics_are_refused_before_rows_are_written(tmp_path: Path) -> None:
+    for metrics, message in ((["map"], r"metrics has \['map'\]; name some of \['hr', 'ndcg'"), ([], "has nothing")):
+        with pytest.raises(ValueError, match=message):
+            ranking_scores([1], metrics=metrics)
+        with pytest.raises(ValueError, match=message):
+            RankingMetric(cache_dir=str(tmp_path)).compute(predictions=[["a"]], references=["a"], metrics=metrics)
+    assert not list(tmp_path.rglob("*.arrow"))
+
+
+def test_several_right_items_in_the_metric(tmp_path: Path) -> None:
+    rows = {"predictions": [["a", "b", "c"], ["d"], []], "references": [["c", "a"], ["e", "d"], ["a"]]}
+    expected = ranking_scores([[3, 1], [0, 1], [0, 0]], ks=[1, 3], metrics=["recall", "ndcg"], num_right=[2, 2, 1])
+    how = {"ks": [1, 3], "metrics": ["recall", "ndcg"]}
+    assert load_metric("ranking", config_name="several").compute(**rows, **how) == expected
+    on_disk = RankingMetric("several", cache_dir=str(tmp_path))
+    on_disk.add_batch(predictions=rows["predictions"][:2], references=rows["references"][:2])
+    on_disk.add(prediction=[], reference=["a"])
+    assert on_disk.compute(**how) == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("a", r"references\[0\] is 'a'; it must be a list"),
+        ([], r"references\[0\] is empty; leave out users without a right item"),
+        (["a", "a"], r"references\[0\] names item 'a' twice; an item is right once"),
+        (["a", 3], r"references\[0\] has 3; item IDs must be strings"),
+    ],
+)
+def test_bad_lists_of_right_items(reference: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_metric("ranking", config_name="several").compute(predictions=[["a"]], references=[reference])
 
 
 def offline_environment(folder: Path) -> dict[str, str]:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peft_pod.metrics import Protocol, Report, TaskResult, software_versions
+from peft_pod.metrics import Bootstrap, Protocol, Report, TaskResult, UserRanks, ranking_scores, software_versions
 
 names = st.text(min_size=1, max_size=8)
 protocols = st.builds(
@@ -20,15 +21,26 @@ protocols = st.builds(
     details=st.dictionaries(
         names.map("x_".__add__), st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
     ),
+    split=st.none() | st.sampled_from(["leave-one-out", "temporal"]),
+    fingerprint=st.none() | names,
 )
 finite = st.floats(allow_nan=False, allow_infinity=False)
-results = st.builds(TaskResult, protocol=protocols, metrics=st.dictionaries(names, finite, max_size=3))
+measured = st.dictionaries(names, finite, min_size=1, max_size=3).flatmap(
+    lambda metrics: st.builds(
+        TaskResult,
+        protocol=protocols,
+        metrics=st.just(metrics),
+        intervals=st.dictionaries(st.sampled_from(sorted(metrics)), st.tuples(finite, finite)),
+        bootstrap=st.none() | st.builds(Bootstrap, st.integers(1, 9), st.floats(0.1, 0.9), st.integers(0, 9)),
+        statistics=st.dictionaries(names, finite, max_size=2),
+    )
+)
 reports = st.builds(
     Report,
     corpus=st.fixed_dictionaries({"name": names, "fingerprint": names}),
     part=st.sampled_from(["validation", "test"]),
-    tasks=st.dictionaries(names, results, max_size=2),
-    baselines=st.dictionaries(names, st.dictionaries(names, results, max_size=2), max_size=2),
+    tasks=st.dictionaries(names, measured, max_size=2),
+    baselines=st.dictionaries(names, st.dictionaries(names, measured, max_size=2), max_size=2),
     versions=st.dictionaries(names, names, max_size=2),
     seed=st.integers(0, 2**31),
     notes=st.lists(names, max_size=2).map(tuple),
@@ -97,12 +109,25 @@ def test_who_beats_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"part": "validation"}, {"num_users": 9}, {"candidates": "candidates-100"}, {"history_excluded": False}]
+    "changes",
+    [
+        {"part": "validation"},
+        {"num_users": 9},
+        {"candidates": "candidates-100"},
+        {"history_excluded": False},
+        {"split": "temporal"},
+        {"fingerprint": "0123"},
+        {"details": {"text_convention": "paper"}},
+    ],
 )
 def test_protocols_that_ask_another_question(changes: dict) -> None:
-    asked = {"part": "test", "num_users": 10, "candidates": "full", "history_excluded": True}
+    asked = {"part": "test", "num_users": 10, "candidates": "full", "history_excluded": True, "split": "leave-one-out"}
     assert Protocol(**asked).comparable_to(Protocol(**asked, beams=5, details={"dtype": "bf16"}))
-    assert not Protocol(**asked).comparable_to(Protocol(**{**asked, **changes}))
+    other = Protocol(**{**asked, **changes})
+    assert not Protocol(**asked).comparable_to(other)
+    (name,) = changes.get("details", changes)
+    assert set(Protocol(**asked).differences(other)) == {name}
+    assert Protocol(**asked).differences(other, ignore=[name]) == {}
 
 
 def test_other_candidates_are_another_question() -> None:
@@ -130,12 +155,50 @@ def test_a_protocol_in_words() -> None:
         "test, candidates-100, history included, greedy, candidate seed 3, 1,000 users"
     )
     assert str(Protocol("test", 5)) == "test, 5 users"
+    assert str(Protocol("test", 5, "full", split="temporal")) == "test, full catalogue, temporal, 5 users"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_metrics_must_be_finite(value: float) -> None:
     with pytest.raises(ValueError, match="metric 'hr@1' is"):
         TaskResult(Protocol("test", 1), {"hr@1": value})
+    with pytest.raises(ValueError, match="metric 'coverage@1' is"):
+        TaskResult(Protocol("test", 1), {"hr@1": 0.5}, statistics={"coverage@1": value})
+    with pytest.raises(ValueError, match="the interval of 'hr@1' is"):
+        TaskResult(Protocol("test", 1), {"hr@1": 0.5}, intervals={"hr@1": (0.1, value)})
+    with pytest.raises(ValueError, match="the interval of 'hr@5' is .* must belong to a metric"):
+        TaskResult(Protocol("test", 1), {"hr@1": 0.5}, intervals={"hr@5": (0.1, 0.2)})
+
+
+def with_ranks(ranks: list[int]) -> Report:
+    """Of a model and a baseline, whose ranks are the other way round."""
+    users = [f"user-{number}" for number in range(len(ranks))]
+    results = [
+        TaskResult(Protocol("test", len(ranks)), ranking_scores(order, [1, 5]), ranks=UserRanks(users, np.array(order)))
+        for order in (ranks, ranks[::-1])
+    ]
+    return Report({"name": "made up"}, "test", {"topn": results[0]}, {"topn": {"popularity": results[1]}})
+
+
+def test_ranks_come_back_with_their_report(tmp_path: Path) -> None:
+    report = with_ranks([1, 0, 3, 7])
+    report.save(tmp_path / "report.json")
+    report.save_ranks(tmp_path / "ranks.parquet")
+    plain = Report.load(tmp_path / "report.json")
+    assert plain == report
+    assert plain.tasks["topn"].ranks is None
+    whole = Report.load(tmp_path / "report.json", ranks=tmp_path / "ranks.parquet")
+    model, baseline = whole.tasks["topn"].ranks, whole.baselines["topn"]["popularity"].ranks
+    assert (list(model.user_ids), model.ranks.tolist()) == ([f"user-{n}" for n in range(4)], [1, 0, 3, 7])
+    assert baseline.ranks.tolist() == [7, 3, 0, 1]
+
+
+def test_ranks_of_another_report_are_refused(tmp_path: Path) -> None:
+    with_ranks([1, 0, 3, 7]).save(tmp_path / "report.json")
+    for number, others in enumerate(([1, 1, 3, 7], [1, 0, 3])):
+        with_ranks(others).save_ranks(tmp_path / f"{number}.parquet")
+        with pytest.raises(ValueError, match=rf"{number}\.parquet has other ranks of 'model' on 'topn'"):
+            Report.load(tmp_path / "report.json", ranks=tmp_path / f"{number}.parquet")
 
 
 def test_bad_input() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from peft_pod.metrics import Protocol, Report, TaskResult, format_table
+from peft_pod.metrics import Bootstrap, Protocol, Report, TaskResult, format_table
 
 FULL = Protocol("test", 22363, "full", True)
 BEAMS = Protocol("test", 22363, "full", True, beams=20)
@@ -63,3 +63,24 @@ def test_baselines_without_a_model() -> None:
 
 def test_nothing_to_show() -> None:
     assert format_table(report(baselines={"topn": {}})).splitlines()[-1] == "topn: no results"
+
+
+def test_intervals_and_statistics_on_demand() -> None:
+    model = TaskResult(
+        BEAMS, {"hr@1": 0.02, "hr@10": 0.0679}, {"hr@1": (0.018, 0.0221)}, Bootstrap(500, 0.9), {"coverage@10": 0.25}
+    )
+    baseline = TaskResult(FULL, {"hr@1": 0.01, "hr@10": 0.07}, statistics={"coverage@10": 0.9, "arp@10": 123.456})
+    whole = report(tasks={"sequential": model}, baselines={"sequential": {"random": baseline}})
+    assert format_table(whole, intervals=True, statistics=True).splitlines()[2:] == [
+        "sequential: test, full catalogue, history excluded, 20 beams, 22,363 users",
+        "                 hr@1    hr@10   coverage@10   arp@10",
+        "------------------------------------------------------",
+        "model          0.0200*  0.0679          0.25        -",
+        "        0.0180-0.0221",
+        "random         0.0100   0.0700*          0.9    123.5",
+        "Below each row: 90 % intervals, 500 resamples of the users",
+        "The model loses to random on hr@10.",
+    ]
+    plain = format_table(whole)
+    assert "coverage" not in plain
+    assert "0.0180" not in plain

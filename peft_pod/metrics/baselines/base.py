@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from peft_pod.corpus.ragged import Ragged
 from peft_pod.corpus.split import IntArray, TrainingPart
+
+from .selection import FloatArray, best_items, best_of_lists, tie_order
 
 if TYPE_CHECKING:
     from typing import Self
-
-FloatArray = npt.NDArray[np.float64]
 
 _CELLS_AT_ONCE = 1_000_000
 """Scores held in memory at a time: a chunk of users times the whole catalogue."""
@@ -24,7 +23,9 @@ _CELLS_AT_ONCE = 1_000_000
 class Baseline(ABC):
     """A recommender without a language model, to compare one with.
 
-    A subclass says in `_fit` what it learns from the training part and in `scores` how it scores the catalogue.
+    A subclass says in `_fit` what it learns from the training part and in `scores` how it scores the catalogue. One
+    that scores only a few items for a history, or all histories alike, is faster as a `SparseBaseline` or a
+    `StaticBaseline`.
 
     Items with equal scores are ordered by their frequency in the training part, most frequent first, and then by a
     hash of their IDs (BLAKE2b). So the result is deterministic and does not depend on the order of the catalogue,
@@ -79,7 +80,7 @@ class Baseline(ABC):
         exclude_seen: bool = True,
         candidates: Sequence[IntArray] | None = None,
     ) -> list[IntArray]:
-        """The k best items for each history, exactly.
+        """The best items for each history.
 
         Args:
             histories: for each user the items taken so far, oldest first.
@@ -105,86 +106,57 @@ class Baseline(ABC):
         for name, given in (("users", positions), ("candidates", candidates)):
             if given is not None and len(given) != len(histories):
                 raise ValueError(f"{name} has {len(given)} entries for {len(histories)} histories; give one for each")
+        known = _checked(histories, self.num_items, "histories")
+        hidden = known if exclude_seen else Ragged.from_lengths(np.empty(0, np.int64), np.zeros(len(known), np.int64))
+        k = min(k, self.num_items)
+        if candidates is None:
+            best = self._best(positions, known, hidden, k)
+        else:
+            best = self._best_listed(positions, known, hidden, _checked(candidates, self.num_items, "candidates"), k)
+        return [row[:length] for row, length in zip(best, (best >= 0).sum(axis=1).tolist(), strict=True)]
 
-        recommended: list[IntArray] = []
-        for chunk in self._chunks(len(histories), self.num_items):
-            seen = _flatten(histories[chunk], self.num_items, "histories")
-            scores = self.scores(positions[chunk], histories[chunk])
-            self._check_scores(scores, len(histories[chunk]))
+    def _best(self, users: IntArray, histories: Ragged, hidden: Ragged, k: int) -> IntArray:
+        """The k best items of the catalogue but the hidden ones, −1 beyond the last; shape `(len(histories), k)`."""
+        best = np.full((len(histories), k), -1, dtype=np.int64)
+        for rows in self._chunks(len(histories)):
+            scores = self._checked_scores(users[rows], histories[rows])
             allowed = np.ones(scores.shape, dtype=bool)
-            if candidates is not None:
-                allowed[:] = False
-                allowed[_flatten(candidates[chunk], self.num_items, "candidates")] = True
-            if exclude_seen:
-                allowed[seen] = False
-            recommended.extend(best_items(np.where(allowed, scores, -np.inf), self._tie_order, k))
-        return recommended
+            allowed[hidden[rows].owners, hidden[rows].values] = False
+            best[rows] = best_items(np.where(allowed, scores, -np.inf), self._tie_order, k)
+        return best
 
-    def _check_scores(self, scores: FloatArray, batch: int) -> None:
-        if scores.shape != (batch, self.num_items):
-            raise ValueError(
-                f"{type(self).__name__}.scores returned the shape {scores.shape}, not {(batch, self.num_items)}"
-            )
+    def _best_listed(self, users: IntArray, histories: Ragged, hidden: Ragged, listed: Ragged, k: int) -> IntArray:
+        """The k best of the listed items, otherwise like `_best`."""
+        best = np.full((len(histories), k), -1, dtype=np.int64)
+        for rows in self._chunks(len(histories)):
+            scores = self._listed_scores(users[rows], histories[rows], listed[rows])
+            best[rows] = best_of_lists(listed[rows], scores, hidden[rows], self._tie_order, k)
+        return best
+
+    def _listed_scores(self, users: IntArray, histories: Ragged, listed: Ragged) -> FloatArray:
+        """Scores of the listed items, one list after the other."""
+        scores: FloatArray = self._checked_scores(users, histories)[listed.owners, listed.values]
+        return scores
+
+    def _checked_scores(self, users: IntArray, histories: Ragged) -> FloatArray:
+        scores = self.scores(users, histories)
+        if scores.shape != (len(histories), self.num_items):
+            expected = (len(histories), self.num_items)
+            raise ValueError(f"{type(self).__name__}.scores returned the shape {scores.shape}, not {expected}")
         if np.isnan(scores).any():
             raise ValueError(f"{type(self).__name__}.scores returned a score that is not a number")
+        return scores
 
-    @staticmethod
-    def _chunks(num_histories: int, num_items: int) -> Iterator[slice]:
-        size = max(1, _CELLS_AT_ONCE // num_items)
+    def _chunks(self, num_histories: int) -> Iterator[slice]:
+        size = max(1, _CELLS_AT_ONCE // len(self._tie_order))
         for start in range(0, num_histories, size):
             yield slice(start, start + size)
 
 
-def tie_order(train: TrainingPart) -> IntArray:
-    """All items, most frequent in the training part first, equally frequent ones by a hash of their IDs.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> train = SimpleNamespace(item_ids=["a", "b", "c"], item_counts=np.array([1, 5, 2]))
-        >>> tie_order(train).tolist()
-        [1, 2, 0]
-    """
-    hashes = [int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "big") for i in train.item_ids]
-    return np.lexsort((np.array(hashes, dtype=np.uint64), -train.item_counts)).astype(np.int64)
-
-
-def best_items(scores: FloatArray, order: IntArray, k: int) -> list[IntArray]:
-    """For each row the k items with the largest scores, best first; equal scores in the order given.
-
-    Args:
-        scores: shape `(batch, num_items)`; −inf means "never".
-        order: all items, the one to prefer among equal scores first; shape `(num_items,)`.
-        k: how many.
-
-    Returns:
-        For each row k items, or as many as have a score above −inf.
-
-    Example:
-        >>> best_items(np.array([[0.0, 2.0, 0.0]]), np.array([2, 1, 0]), k=2)[0].tolist()
-        [1, 2]
-    """
-    k = min(k, scores.shape[1])
-    # Negated, because numpy's partition is slow for the upper end of rows that mostly hold one value.
-    costs = -np.take(scores, order, axis=1)
-    threshold = np.partition(costs, k - 1, axis=1)[:, k - 1, None]
-    below = costs < threshold
-    level = costs == threshold
-    # Of the items at the threshold only the first ones have room; a partition alone would take any of them.
-    room = k - below.sum(axis=1, keepdims=True)
-    kept = below | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= room))
-    columns = np.nonzero(kept)[1].reshape(-1, k)
-    kept_costs = np.take_along_axis(costs, columns, axis=1)
-    best = np.argsort(kept_costs, axis=1, kind="stable")
-    items = order[np.take_along_axis(columns, best, axis=1)]
-    lengths = (kept_costs < np.inf).sum(axis=1)
-    return [row[:length] for row, length in zip(items, lengths, strict=True)]
-
-
-def _flatten(lists: Sequence[IntArray], num_items: int, name: str) -> tuple[IntArray, IntArray]:
-    """Row and item of each entry, checked against the catalogue."""
-    rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
-    items = np.concatenate([np.asarray(items, dtype=np.int64) for items in lists])
-    if items.size and (items.min() < 0 or items.max() >= num_items):
-        wrong = items[(items < 0) | (items >= num_items)][0]
-        raise ValueError(f"{name} names item {wrong}; positions in this catalogue run from 0 to {num_items - 1}")
-    return rows, items
+def _checked(lists: Sequence[IntArray], num_items: int, name: str) -> Ragged:
+    """The lists, checked against the catalogue."""
+    rows = Ragged.of(lists)
+    wrong = rows.values[(rows.values < 0) | (rows.values >= num_items)]
+    if len(wrong):
+        raise ValueError(f"{name} names item {wrong[0]}; positions in this catalogue run from 0 to {num_items - 1}")
+    return rows

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from peft_pod.corpus.ragged import Ragged
 from peft_pod.corpus.split import IntArray, TrainingPart
 from peft_pod.indexing.cooccurrence import cooccurrence
 
-from .base import Baseline, FloatArray
+from .sparse import SparseBaseline
 
 MAX_STEPS = 3
 """Two items of a training sequence count as neighbours up to this many steps apart."""
@@ -22,7 +23,7 @@ _WHOLE = 6
 """Smallest number that the distances 1, 2, 3 divide: 1 / distance is counted in sixths to be exact."""
 
 
-class CooccurrenceBaseline(Baseline):
+class CooccurrenceBaseline(SparseBaseline):
     """Rank the catalogue by weighted co-occurrence with the last items of the history.
 
     `score(j) = Σ_{r=0..4} 2⁻ʳ · C[h₋₁₋ᵣ, j] / (√count(j) + 1)`, where `h₋₁` is the last item of the history and
@@ -50,14 +51,15 @@ class CooccurrenceBaseline(Baseline):
         self._matrix = (_WHOLE * cooccurrence(train.sequences, train.num_items, MAX_STEPS)).rint()
         self._divisor = _WHOLE * (np.sqrt(train.item_counts) + 1.0)
 
-    def scores(self, users: IntArray, histories: Sequence[IntArray]) -> FloatArray:
-        """Weighted co-occurrence with the history's last items, see `Baseline.scores`."""
-        last = [np.asarray(history[-LAST_ITEMS:][::-1], dtype=np.int64) for history in histories]
-        lengths = [len(items) for items in last]
-        rows = np.repeat(np.arange(len(last)), lengths)
-        steps_back = np.concatenate([np.arange(length) for length in lengths])
+    def sparse_scores(self, users: IntArray, histories: Sequence[IntArray]) -> sparse.csr_matrix:
+        """Weighted co-occurrence with the history's last items, see `SparseBaseline.sparse_scores`."""
+        taken = Ragged.of(histories)
+        steps_back = np.repeat(taken.lengths, taken.lengths) - taken.places - 1
+        heard = steps_back < LAST_ITEMS
         weights = sparse.csr_matrix(
-            (0.5**steps_back, (rows, np.concatenate(last))), shape=(len(last), self._matrix.shape[0])
+            (0.5 ** steps_back[heard], (taken.owners[heard], taken.values[heard])),
+            shape=(len(taken), self._matrix.shape[0]),
         )
-        scores: FloatArray = (weights @ self._matrix).toarray()
-        return scores / self._divisor
+        scored = (weights @ self._matrix).tocsr()
+        scored.data /= self._divisor[scored.indices]
+        return scored

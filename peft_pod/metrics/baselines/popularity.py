@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from peft_pod.corpus.split import IntArray, TrainingPart
+from peft_pod.corpus.split import TrainingPart
 
-from .base import Baseline, FloatArray
+from .sparse import StaticBaseline
 
 
-class PopularityBaseline(Baseline):
+class PopularityBaseline(StaticBaseline):
     """Rank the catalogue by how often each item occurs in the training part: `score(i) = count(i)`.
 
     Example:
@@ -22,8 +20,4 @@ class PopularityBaseline(Baseline):
     """
 
     def _fit(self, train: TrainingPart) -> None:
-        self._counts = train.item_counts.astype(np.float64)
-
-    def scores(self, users: IntArray, histories: Sequence[IntArray]) -> FloatArray:
-        """The counts, for each user alike, see `Baseline.scores`."""
-        return np.broadcast_to(self._counts, (len(histories), len(self._counts)))
+        self._set_scores(train.item_counts.astype(np.float64))
