@@ -23,6 +23,7 @@ def test_all_rooms_are_covered() -> None:
         "processing",
         "training",
         "generation",
+        "audit",
         "metrics",
         "commands",
     } <= rooms

@@ -12,7 +12,8 @@ from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
-from peft_pod.indexing import available_indexings
+from peft_pod.indexing import Indexing, available_indexings
+from peft_pod.indexing.tokens import word_tokens
 from peft_pod.tasks import available_tasks
 from peft_pod.tasks.sequential import Segments
 from peft_pod.training import is_scratch
@@ -21,15 +22,36 @@ from peft_pod.tuner.config import PromptInit
 
 
 @dataclass
-class CorpusArguments:
-    """Which corpus, and how it becomes text."""
+class DataArguments:
+    """Which corpus, how it is prepared and split, and how its items are named."""
 
     corpus: str = field(default="embedded", metadata={"help": "Name of the corpus; see docs/corpus.md."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the corpus' files."})
     corpus_options: list[str] = field(
         default_factory=list, metadata={"help": "Options of the corpus' reader, as name=value."}
     )
+    prepare: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Rules the corpus goes through, as name=value, such as k_core_users=5; see docs/corpus.md."},
+    )
+    explanations_from_reviews: bool = field(
+        default=False, metadata={"help": "Choose a sentence of each review that mentions a feature, to be explained."}
+    )
+    split: str = field(default="leave-one-out", metadata={"help": "leave-one-out or temporal; see docs/corpus.md."})
+    split_options: list[str] = field(
+        default_factory=list, metadata={"help": "Settings of the split, as name=value, such as test_fraction=0.1."}
+    )
     indexing: str = field(default="sequential", metadata={"help": f"Item IDs: {', '.join(available_indexings())}."})
+    indexing_options: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Options of the item IDs, as name=value, such as users=none; see docs/item-ids.md."},
+    )
+
+
+@dataclass
+class CorpusArguments(DataArguments):
+    """Which corpus, and how it becomes text."""
+
     tasks: list[str] = field(
         default_factory=list,
         metadata={"help": f"Tasks to train, of {', '.join(available_tasks())}; by default all the corpus has."},
@@ -64,7 +86,7 @@ class ModelArguments:
     id_tokens: str = field(
         default="whole",
         metadata={
-            "help": "How that tokenizer writes IDs: one token each, or pieces of digits.",
+            "help": "How that tokenizer writes IDs that are text: one token each, or pieces of digits.",
             "choices": ["whole", "pieces"],
         },
     )
@@ -72,8 +94,8 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Where the embeddings of items start: random, or collaborative, from vectors of who took what in "
-            "training, which needs items of one token each. By default collaborative for a base from scratch with IDs "
-            "of one token, else random.",
+            "training, which needs IDs of one token each or of new tokens. By default collaborative where the indexing "
+            "makes new tokens, and for a base from scratch with IDs of one token; else random.",
             "choices": list(get_args(ItemStart)),
         },
     )
@@ -99,12 +121,12 @@ class ModelArguments:
     item_beams: int = field(default=20, metadata={"help": "Beams of the search for items."})
     text_beams: int = field(default=7, metadata={"help": "Beams for sentences."})
 
-    @property
-    def resolved_item_start(self) -> ItemStart:
+    def resolved_item_start(self, indexing: Indexing) -> ItemStart:
         """Where the embeddings of items start, the default settled."""
-        if self.item_start is None:
-            return "collaborative" if is_scratch(self.base_model) and self.id_tokens == "whole" else "random"
-        return cast(ItemStart, self.item_start)
+        if self.item_start is not None:
+            return cast(ItemStart, self.item_start)
+        whole = is_scratch(self.base_model) and self.id_tokens == "whole"
+        return "collaborative" if whole or all(map(word_tokens, indexing.item_words)) else "random"
 
 
 class _RaisesErrors:

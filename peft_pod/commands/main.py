@@ -10,7 +10,9 @@ from importlib import import_module
 VERBS = {
     "train": "train a model on a corpus, evaluate it, and save it",
     "evaluate": "evaluate a saved run beside the baselines",
+    "compare": "test whether one run is better than another, or than a baseline",
     "recommend": "recommend items to users of a saved run",
+    "audit": "look for whatever gives the held-out items of a corpus away",
 }
 
 
@@ -22,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 2 where the arguments or the data cannot be used (the message goes to standard error).
+            `audit` gives 1 where something leaks.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -41,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The verbs import torch and transformers, which takes seconds that --help should not take.
     command = import_module(f"peft_pod.commands.{verb}")
     try:
-        command.run(rest)
+        status = command.run(rest)
     except (ValueError, OSError) as error:
         print(f"peft-pod {verb}: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _usage() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from transformers.trainer import TRAINER_STATE_NAME
 
 from peft_pod.corpus import Corpus, Part
+from peft_pod.metrics.explanation import DEFAULT_CONVENTION
 
 RESUMED_SECTIONS = ("corpus", "model")
 RESUMED_SEEDS = ("seed", "data_seed")
@@ -51,6 +52,10 @@ class RunFolder:
     def report(self, variant: str = "") -> Path:
         """Metrics of model and baselines; see `report_variant`."""
         return self.path / f"report{variant}.json"
+
+    def ranks(self, variant: str = "") -> Path:
+        """Where model and baselines ranked each user's item; see `report_variant`."""
+        return self.path / f"ranks{variant}.parquet"
 
     @property
     def log(self) -> Path:
@@ -173,6 +178,11 @@ class RunFolder:
         """The seed that the run was begun with."""
         return int(self._read_arguments()["training"]["seed"])
 
+    def corpus_arguments(self) -> dict[str, Any]:
+        """The arguments of the corpus that the run was begun with."""
+        arguments: dict[str, Any] = self._read_arguments()["corpus"]
+        return arguments
+
     def _read_arguments(self) -> dict[str, Any]:
         try:
             arguments = json.loads(self.arguments.read_text(encoding="utf-8"))
@@ -210,8 +220,21 @@ class RunFolder:
         return folder
 
 
-def report_variant(part: Part, limit: int | None, exclude_seen: bool) -> str:
+def report_variant(
+    part: Part,
+    limit: int | None,
+    exclude_seen: bool,
+    text_convention: str = DEFAULT_CONVENTION,
+    seed: int | None = None,
+) -> str:
     """What is added to the name of a report that asks something else than the whole test part does.
+
+    Args:
+        part: that is evaluated.
+        limit: at most so many users a task, or `None`.
+        exclude_seen: whether histories are left out of rankings.
+        text_convention: how BLEU and ROUGE count.
+        seed: of candidates and of `limit`, where it is not that of the run.
 
     Example:
         >>> report_variant("test", None, True), report_variant("validation", 500, False)
@@ -220,4 +243,6 @@ def report_variant(part: Part, limit: int | None, exclude_seen: bool) -> str:
     words = ["validation"] if part == "validation" else []
     words += [] if limit is None else [str(limit)]
     words += [] if exclude_seen else ["history-included"]
+    words += [] if text_convention == DEFAULT_CONVENTION else [f"{text_convention}-texts"]
+    words += [] if seed is None else [f"seed-{seed}"]
     return "".join(f"-{word}" for word in words)

@@ -10,11 +10,10 @@ from typing import Any, cast
 
 from transformers import set_seed
 
-from peft_pod.corpus import Corpus, LeaveOneOut, load_corpus
+from peft_pod.corpus import Split
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import write_text
 from peft_pod.generation import GenerationSettings, Recommender
-from peft_pod.indexing import load_indexing
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import SequentialTask, Task, TopNTask, load_task, supported_tasks
 from peft_pod.training import (
@@ -29,7 +28,8 @@ from peft_pod.training.plots import plot_losses
 from peft_pod.training.setup import IdTokens
 from peft_pod.tuner import PODConfig
 
-from .arguments import CorpusArguments, ModelArguments, parse_arguments, parse_options
+from .arguments import CorpusArguments, ModelArguments, parse_arguments
+from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
 from .run_folder import RunFolder
 
@@ -77,12 +77,12 @@ def train(
     seed = training_arguments.seed
     set_seed(seed)
 
-    corpus = _load_corpus(corpus_arguments)
+    corpus = read_corpus(corpus_arguments)
     if resume:
         folder.check_same_corpus(corpus)
-    split = corpus.split()
+    split = split_corpus(corpus, corpus_arguments)
     tasks = _load_tasks(corpus_arguments, supported_tasks(split.train), corpus.name)
-    indexing = load_indexing(corpus_arguments.indexing).fit(split.train, seed=seed)
+    indexing = fit_indexing(split, corpus_arguments, seed)
     tokenizer = build_tokenizer(
         model_arguments.base_model,
         split.train,
@@ -97,7 +97,7 @@ def train(
         model_arguments.base_model,
         processor,
         train=split.train,
-        item_start=model_arguments.resolved_item_start,
+        item_start=model_arguments.resolved_item_start(indexing),
         seed=seed,
         dropout=model_arguments.dropout,
         num_virtual_tokens=model_arguments.num_virtual_tokens,
@@ -115,6 +115,7 @@ def train(
         train_dataset=TrainingSamples(split.train, processor, seed=seed),
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
     )
+    audit = audit_of(corpus, split, indexing, seed)
     # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
     state.wait_for_everyone()
     if state.is_main_process:
@@ -129,12 +130,12 @@ def train(
         model.eval(), processor, Catalogue.from_split(split), settings, show_progress=state.is_main_process
     )
     if state.is_main_process:
-        recommender.save_pretrained(folder.model)
+        recommender.save_pretrained(folder.model, notes=[audit.note()])
         write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
         # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
         if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
             plot_losses(trainer.state.log_history, folder.loss_plot)
-    evaluate_and_report(folder, recommender, corpus, split, seed=seed, limit=corpus_arguments.evaluation_limit)
+    evaluate_and_report(folder, recommender, corpus, split, audit, seed=seed, limit=corpus_arguments.evaluation_limit)
     state.wait_for_everyone()
     return folder
 
@@ -157,7 +158,7 @@ def _check_arguments(
 
 
 def _validation(
-    split: LeaveOneOut,
+    split: Split,
     processor: PODProcessor,
     corpus_arguments: CorpusArguments,
     training_arguments: PODTrainingArguments,
@@ -176,11 +177,6 @@ def _validation(
 def _most_ids(arguments: CorpusArguments) -> int:
     """Rows of the whole-word table: the usual number, or more where inputs may hold more: user, history, candidates."""
     return max(PODConfig.max_whole_words, 1 + arguments.history_length, 2 + arguments.num_negatives)
-
-
-def _load_corpus(arguments: CorpusArguments) -> Corpus:
-    options = parse_options(arguments.corpus_options, "--corpus_options")
-    return load_corpus(arguments.corpus, arguments.data_dir, **options)
 
 
 def _load_tasks(arguments: CorpusArguments, supported: list[str], corpus: str) -> list[Task]:

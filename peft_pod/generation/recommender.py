@@ -22,11 +22,15 @@ from peft_pod.processing import PODProcessor
 from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
 from peft_pod.training.base_model import fit_embeddings
 
+from .card import describe_recommender
 from .engine import GenerationEngine, RankedItems
 from .settings import GenerationSettings
 
 BASE_FOLDER = "base"
 _FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+UNNAMED_USER = -1
+"""In the place of a position: a user whom neither the inputs nor the catalogue name."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,7 @@ class Recommender:
         users, single = _listed(user)
         histories = self._histories(users, history, single)
         task = self._task(SequentialTask)
-        samples = [
-            task.query(self.catalogue.user_position(name), items) for name, items in zip(users, histories, strict=True)
-        ]
+        samples = [task.query(self._user_position(name), items) for name, items in zip(users, histories, strict=True)]
         found = self.engine.find_items(samples, task.name, k=_positive(k), exclude=exclude_seen)
         results = self._recommendations(found)
         return results[0] if single else results
@@ -159,7 +161,7 @@ class Recommender:
         """
         users, single = _listed(user)
         lists = self._item_lists(candidates, len(users), single, "candidates")
-        positions = [self.catalogue.user_position(name) for name in users]
+        positions = [self._user_position(name) for name in users]
         if history is None:
             topn = self._task(TopNTask)
             name = topn.name
@@ -200,7 +202,7 @@ class Recommender:
         _same_length(users, items, "item")
         task = self._task(ExplanationTask)
         samples = [
-            task.query(self.catalogue.user_position(name), self.catalogue.item_position(item_id))
+            task.query(self._user_position(name), self.catalogue.item_position(item_id))
             for name, item_id in zip(users, items, strict=True)
         ]
         texts = self.engine.write_text(samples, task.name)
@@ -208,7 +210,9 @@ class Recommender:
 
     # Saving and loading
 
-    def save_pretrained(self, folder: str | os.PathLike[str], *, histories: bool = True) -> None:
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, histories: bool = True, notes: Sequence[str] = ()
+    ) -> None:
         """Save all that `from_pretrained` needs: adapter, tokenizer, catalogue, settings, and what makes the base.
 
         A base from the Hub or a folder is named, not copied. A base made from scratch is saved in `base/`: its
@@ -218,6 +222,7 @@ class Recommender:
             folder: where to; it can be pushed to the Hub as it is.
             histories: whether to save what each user took, so that `recommend(user)` needs no history. Leave it out
                 of a folder that is made public.
+            notes: sentences for the model card that must be read with the model's numbers, such as an audit's verdict.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -231,6 +236,8 @@ class Recommender:
         self.catalogue.save(folder, histories=histories)
         self.settings.save(folder)
         self.model.save_pretrained(str(folder))
+        catalogue = self.catalogue
+        describe_recommender(folder, self.processor, len(catalogue.user_ids), len(catalogue.item_ids), notes)
 
     def _save_frozen_base(self, folder: Path) -> None:
         # LoRA layers wrap modules of the base; it is saved under the names it has without them.
@@ -286,6 +293,12 @@ class Recommender:
 
     def _task(self, kind: type[Any]) -> Any:
         return self.processor.task(kind.name)
+
+    def _user_position(self, user: str) -> int:
+        # Where inputs do not name users, one that the model was not trained on is as good as any other.
+        if not self.processor.indexing.user_words and not self.catalogue.has_user(user):
+            return UNNAMED_USER
+        return self.catalogue.user_position(user)
 
     def _histories(self, users: list[str], history: Any, single: bool) -> list[list[int]]:
         if history is None:

@@ -43,7 +43,7 @@ def test_help_of_each_verb(verb):
     [
         ({"tasks": ["sequentiel"]}, r"unknown task 'sequentiel'; known are \['sequential', 'topn', 'explanation'\]"),
         ({"tasks": ["topn", "topn"]}, r"none twice; got \['topn', 'topn'\]"),
-        ({"corpus": "beauty"}, "there is no corpus 'beauty'; known are amazon-2014/beauty, "),
+        ({"corpus": "beauty"}, "there is no corpus 'beauty'; known are amazon-2014, amazon-2014/beauty, "),
         ({"corpus": "pod", "corpus_options": ["name=x"]}, "'pod' is read from files: give data_dir, a folder with seq"),
         ({"data_dir": "nowhere"}, "'embedded' is made, not read: leave data_dir out, got 'nowhere'"),
         (

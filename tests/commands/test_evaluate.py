@@ -56,7 +56,11 @@ def test_another_question_has_a_report_of_its_own(own):
     done = call("evaluate", "--run", own, "--part", "validation", "--limit", 5)
     assert done.status == 0, done.err
     after = contents(own)
-    assert set(after) - set(before) == {"report-validation-5.json", "ranking-validation-5.png"}
+    assert set(after) - set(before) == {
+        "report-validation-5.json",
+        "ranking-validation-5.png",
+        "ranks-validation-5.parquet",
+    }
     assert {name: after[name] for name in before} == before
     report = read(own / "report-validation-5.json")
     assert report["part"] == "validation"
@@ -75,7 +79,34 @@ def test_all_users_and_their_histories(own):
         "candidates": "full",
         "history_excluded": False,
         "beams": 10,
+        "split": "leave-one-out",
+        "fingerprint": Corpus.load_from_disk(own / "corpus").split().fingerprint,
     }
+
+
+def test_intervals_statistics_and_other_metrics_on_demand(own):
+    done = call("evaluate", "--run", own, "--limit", 9, "--intervals", "--statistics", "--metrics", "mrr", "--ks", 3)
+    assert done.status == 0, done.err
+    heading = next(line for line in done.out.splitlines() if "mrr@3" in line)
+    assert heading.split() == ["mrr@3", "coverage@3", "novelty@3", "arp@3"]
+    assert "Below each row: 95 % intervals, 1,000 resamples of the users" in done.out
+    result = read(own / "report-9.json")["tasks"]["sequential"]
+    low, high = result["intervals"]["mrr@3"]
+    assert low <= result["metrics"]["mrr@3"] <= high
+    assert result["bootstrap"] == {"resamples": 1000, "confidence": 0.95, "seed": 0}
+    assert 0 < result["statistics"]["coverage@3"] <= 27 / 60
+    for wrong, message in ((["--metrics", "map"], "metrics has ['map']"), (["--ks", 0], "ks has 0")):
+        done = call("evaluate", "--run", own, *wrong)
+        assert done.status == 2
+        assert message in done.err
+
+
+def test_texts_counted_in_another_way_have_a_report_of_their_own(own):
+    done = call("evaluate", "--run", own, "--limit", 5, "--text_convention", "standard")
+    assert done.status == 0, done.err
+    report = read(own / "report-5-standard-texts.json")
+    assert report["tasks"]["explanation"]["protocol"]["text_convention"] == "standard"
+    assert "text convention standard" in done.out
 
 
 @pytest.mark.parametrize("missing", FILES_OF_A_MODEL)

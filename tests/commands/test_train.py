@@ -8,13 +8,14 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, TrainerCallback
 
+from peft_pod.corpus import Corpus
 from peft_pod.generation import Recommender
 from peft_pod.training import PODTrainer
 from peft_pod.tuner import template_texts
 
 from .runs import call, contents, read, save_bart, save_t5, small, train
 
-FILES = ["arguments.json", "log.json", "losses.png", "ranking.png", "report.json"]
+FILES = ["arguments.json", "log.json", "losses.png", "ranking.png", "ranks.parquet", "report.json"]
 
 
 def test_a_run_leaves_what_the_readme_says(run):
@@ -39,7 +40,7 @@ def test_the_table_has_model_and_baselines_of_the_report(run):
         assert result["protocol"]["num_users"] == 7
         block = printed[printed.index(f"\n{task}: ") :].split("\n\n")[0]
         rows = {"model": result, **report["baselines"].get(task, {})}
-        assert len(rows) == (1 if task == "explanation" else 4)
+        assert len(rows) == (1 if task == "explanation" else 5)
         for name, row in rows.items():
             line = next(line for line in block.splitlines() if line.startswith(name))
             numbers = [float(cell.rstrip("*")) for cell in line.removeprefix(name).split()]
@@ -256,3 +257,48 @@ def test_prompts_start_as_asked(run, tmp_path, prompt_init):
             words = [trained.processor.tokenizer.encode(text, add_special_tokens=False)[:10] for text in texts]
             assert tokens.tolist() == words
     torch.testing.assert_close(table, expected, atol=1e-6, rtol=0)
+
+
+def test_the_audits_verdict_stands_in_the_table_the_report_and_the_card(run):
+    folder, printed = run
+    (note,) = read(folder / "report.json")["notes"]
+    assert note.startswith("Audit ")
+    assert note.endswith("of corpus 'embedded' with indexing 'sequential': no leak found.")
+    assert note in printed
+    assert note in (folder / "model" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_leaking_scheme_is_said_to_leak_wherever_numbers_are(tmp_path):
+    done = train(small(indexing="paper", tasks=["sequential"]), tmp_path / "run")
+    assert done.status == 0, done.err
+    (note,) = read(tmp_path / "run" / "report.json")["notes"]
+    assert "IT LEAKS" in note
+    assert "IT LEAKS" in done.out
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "**The item IDs of this model leak.**" in card
+    assert note in card
+    again = call("evaluate", "--run", tmp_path / "run", "--limit", 5)
+    assert again.status == 0, again.err
+    assert note in again.out
+
+
+def test_a_prepared_corpus_under_a_temporal_split(tmp_path):
+    values = small(
+        prepare=["k_core_users=12", "k_core_items=2"],
+        split="temporal",
+        split_options=["validation_fraction=0.1", "test_fraction=0.2"],
+        tasks=["sequential"],
+    )
+    done = train(values, tmp_path / "run")
+    assert done.status == 0, done.err
+    corpus = Corpus.load_from_disk(tmp_path / "run" / "corpus")
+    assert corpus.steps[-1].name == "k-core"
+    split = corpus.split("temporal", validation_fraction=0.1, test_fraction=0.2)
+    expected = min(7, len(split.evaluated_users("test")))
+    protocol = read(tmp_path / "run" / "report.json")["tasks"]["sequential"]["protocol"]
+    assert (protocol["num_users"], protocol["split"]) == (expected, "temporal")
+    again = call("evaluate", "--run", tmp_path / "run", "--limit", 7, "--json")
+    assert again.status == 0, again.err
+    assert json.loads(again.out)["tasks"]["sequential"]["metrics"] == pytest.approx(
+        read(tmp_path / "run" / "report.json")["tasks"]["sequential"]["metrics"]
+    )

@@ -36,7 +36,7 @@ def test_peft_on_your_own_data(tmp_path):
 def test_full_recommender(tmp_path):
     options = ["--output-dir", "run", "--num-users", "40"]
     printed = run(EXAMPLES / "full_recommender.py", *options, folder=tmp_path)
-    assert "sequential: test, full catalogue, history excluded, 20 beams, 40 users" in printed
+    assert "sequential: test, full catalogue, history excluded, 20 beams, leave-one-out, 40 users" in printed
     recommender = Recommender.from_pretrained(tmp_path / "run" / "model")
     best = recommender.recommend(recommender.catalogue.user_ids[0], k=5)
     for item in best:
@@ -53,7 +53,7 @@ def test_multi_process(tmp_path):
     arguments = json.loads((tmp_path / "run" / "arguments.json").read_text(encoding="utf-8"))
     assert arguments["training"]["per_device_train_batch_size"] == 16
     files = {path.name for path in (tmp_path / "run").iterdir() if path.is_file()}
-    assert files == {"arguments.json", "log.json", "losses.png", "ranking.png", "report.json"}
+    assert files == {"arguments.json", "log.json", "losses.png", "ranking.png", "ranks.parquet", "report.json"}
     Recommender.from_pretrained(tmp_path / "run" / "model")
 
 

@@ -1,0 +1,213 @@
+"""Can the right item be told from the wrong ones in a list of candidates, whoever the user is?
+
+By its place in the list, by what cannot be right (items of the user's history, items that stand twice), and by the
+range of its number. Uniformly drawn negatives can also be told by popularity; that is a fact of the protocol, which is
+why popularity stands beside every result, and it is remarked on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from peft_pod.corpus.candidates import candidate_sets
+from peft_pod.corpus.ragged import IntArray, Ragged
+from peft_pod.metrics.baselines.selection import tie_order
+
+from .case import SURE, Case, worth, worth_of_chance
+from .finding import Finding
+
+MOST_USERS = 2000
+"""Users, drawn from the seed, whose lists are drawn and looked at where none are given."""
+
+MOST_BINS = 10
+"""Parts of the list among which the right items are counted."""
+
+TELLING = 0.1
+"""A number tells where, among candidates as frequent as the right item, its rank is so far from the middle: the share
+of them with a larger number is 0.5 for names that say nothing."""
+
+
+class Lists:
+    """Candidates of some users.
+
+    Args:
+        case: what is audited.
+
+    Raises:
+        ValueError: there is not one list for each evaluated user, or one lacks the right item.
+    """
+
+    def __init__(self, case: Case) -> None:
+        rows = np.arange(len(case.users))
+        if case.candidates is None:
+            rows, lists = _drawn(case)
+        else:
+            lists = Ragged.of(case.candidates)
+            if len(lists) != len(rows):
+                raise ValueError(f"candidates has {len(lists)} lists for {len(rows)} users; give one for each")
+        self.items = lists.values
+        self.rows = lists.owners
+        self.lengths = lists.lengths
+        self.places = lists.places
+        self.targets = case.targets[rows]
+        self.users = case.users[rows]
+        self.right = self.items == self.targets[self.rows]
+        hits = np.bincount(self.rows[self.right], minlength=len(rows))
+        if (hits == 0).any():
+            row = int(np.flatnonzero(hits == 0)[0])
+            raise ValueError(f"the candidates of user {self.users[row]} lack the test item {self.targets[row]}")
+        histories = case.histories.take(rows)
+        known = histories.owners * case.num_items + histories.values
+        self.cells = self.rows * case.num_items + self.items
+        self.known = np.isin(self.cells, known) & ~self.right
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def ranks(self, costs: IntArray) -> IntArray:
+        """Ranks of the right items where candidates are ordered by cost; equal ones share the worst rank."""
+        own = np.full(len(self), np.iinfo(np.int64).max)
+        np.minimum.at(own, self.rows[self.right], costs[self.right])
+        return np.bincount(self.rows[costs <= own[self.rows]], minlength=len(self))
+
+
+def check_negatives(case: Case) -> list[Finding]:
+    """Findings of what tells the right candidate."""
+    lists = Lists(case)
+    return [*_by_place(lists), *_by_exclusion(lists), *_by_number(case, lists)]
+
+
+def remark_popularity(case: Case) -> list[Finding]:
+    """A remark of what popularity is worth among the candidates."""
+    lists = Lists(case)
+    places = np.argsort(tie_order(case.split.train))
+    ranks = lists.ranks(places[lists.items])
+    rows = lists.rows[~lists.right]
+    wins = places[lists.items[~lists.right]] > places[lists.targets[rows]]
+    if stats.binomtest(int(wins.sum()), max(1, len(wins)), 0.5, alternative="greater").pvalue >= SURE:
+        return []
+    return [
+        Finding(
+            name="popularity among candidates",
+            count=int((ranks <= 10).sum()),
+            metrics=worth(ranks),
+            description=(
+                f"The most frequent candidates in training hold the right item so often among the first 10, in "
+                f"{len(lists):,} lists. Negatives drawn uniformly are less popular than what people take, so part of "
+                "any number on such lists is popularity."
+            ),
+            fix="Compare with the popularity baseline, rank the full catalogue, or draw negatives by popularity.",
+            severity="remark",
+        )
+    ]
+
+
+def _drawn(case: Case) -> tuple[IntArray, Ragged]:
+    """The protocol's own lists of some users, drawn from the seed."""
+    rows = np.arange(len(case.users))
+    if len(rows) > MOST_USERS:
+        rows = np.sort(np.random.default_rng(case.seed).choice(rows, MOST_USERS, replace=False))
+    return rows, candidate_sets(case.split, "test", users=case.users[rows], seed=case.seed)
+
+
+def _by_place(lists: Lists) -> list[Finding]:
+    places, lengths = lists.places[lists.right], lists.lengths[lists.rows[lists.right]]
+    bins = int(min(MOST_BINS, lengths.min()))
+    counts = np.bincount(places * bins // lengths, minlength=bins)
+    # Lists that do not divide evenly have a little more room in some parts than in others.
+    room = np.mean([np.bincount(np.arange(length) * bins // length, minlength=bins) / length for length in lengths], 0)
+    if bins < 2 or stats.chisquare(counts, room * len(places)).pvalue >= SURE:
+        return []
+    # The likely places are learnt from one half of the lists and tried on the other.
+    learn = np.arange(len(lists)) % 2 == 0
+    own_place = np.zeros(len(lists), dtype=np.int64)
+    own_place[lists.rows[lists.right]] = places
+    frequency = np.bincount(own_place[learn], minlength=int(lists.lengths.max()))
+    ranks = lists.ranks(-frequency[lists.places])
+    return [
+        Finding(
+            name="negatives told by position",
+            count=int(counts.max()),
+            metrics=worth(ranks[~learn]),
+            description=(
+                f"So many of {len(lists):,} right items stand in the same {bins}th of their list. The rule orders "
+                "candidates by how often the right item stands at their place in other lists."
+            ),
+            fix="Shuffle each list of candidates, from a seed of its own.",
+        )
+    ]
+
+
+def _by_exclusion(lists: Lists) -> list[Finding]:
+    findings = []
+    order = np.argsort(lists.cells, kind="stable")
+    cells = lists.cells[order]
+    same = np.zeros(len(cells), dtype=bool)
+    same[1:] = cells[1:] == cells[:-1]
+    again = np.zeros(len(cells), dtype=bool)
+    again[order] = same
+    for name, excluded, what, fix in (
+        (
+            "negatives from the user's history",
+            lists.known,
+            "items that the user took before",
+            "Draw negatives from what the user never took.",
+        ),
+        ("candidates listed twice", again, "an item more than once", "Draw negatives without replacement."),
+    ):
+        touched = np.unique(lists.rows[excluded])
+        if len(touched) == 0:
+            continue
+        left = np.maximum(1, lists.lengths - np.bincount(lists.rows[excluded], minlength=len(lists)))
+        findings.append(
+            Finding(
+                name=name,
+                count=len(touched),
+                metrics=worth_of_chance(left),
+                description=(
+                    f"So many of {len(lists):,} lists of candidates hold {what}. The rule chooses at random among the "
+                    "others."
+                ),
+                fix=fix,
+            )
+        )
+    return findings
+
+
+def _by_number(case: Case, lists: Lists) -> list[Finding]:
+    """Compare the right item's number with those of candidates that are as frequent in training.
+
+    Where numbers follow training, popular items have small ones. That is popularity, so it is taken out.
+    """
+    counts, numbers = case.split.train.item_counts, case.item_numbers
+    wrong = ~lists.right & ~lists.known
+    alike = wrong & (counts[lists.items] == counts[lists.targets[lists.rows]])
+    rows = lists.rows[alike]
+    above = numbers[lists.items[alike]] > numbers[lists.targets[rows]]
+    # One item that is right in many lists is one number, not many: each right item has one share.
+    compared = np.bincount(lists.targets[rows], minlength=case.num_items)
+    larger = np.bincount(lists.targets[rows[above]], minlength=case.num_items)
+    shares = larger[compared > 0] / compared[compared > 0]
+    if len(shares) == 0:
+        return []
+    deviation = shares.mean() - 0.5
+    # Hoeffding's bound for the mean of numbers between 0 and 1, which holds for few lists as well.
+    p_value = 2 * np.exp(-2 * len(shares) * deviation**2)
+    if abs(deviation) <= TELLING or p_value >= SURE:
+        return []
+    sign = 1 if deviation > 0 else -1
+    ranks = lists.ranks(sign * numbers[lists.items])
+    return [
+        Finding(
+            name="negatives told by ID range",
+            count=int((ranks <= 10).sum()),
+            metrics=worth(ranks),
+            description=(
+                f"Of candidates as frequent in training as the right item, {shares.mean():.1%} have a larger number; "
+                f"half would if numbers said nothing. The rule takes the {'smallest' if sign > 0 else 'largest'} "
+                f"numbers first; so many of {len(lists):,} lists have the right item among the first 10."
+            ),
+            fix="Draw negatives from the whole catalogue, and number items by the training part alone.",
+        )
+    ]
