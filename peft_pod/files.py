@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,13 +36,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def new_folder(path: str | os.PathLike[str], *, replaceable: Collection[str] = ()) -> Iterator[Path]:
     """Give a temporary folder beside `path`; at the end it becomes `path`.
 
-    If the block fails, the temporary folder is removed and nothing is there.
+    If the block fails, the temporary folder is removed, and `path` is as it was.
+
+    Args:
+        path: where the folder goes.
+        replaceable: a folder that is there already is replaced if it has nothing but files and folders of these names.
 
     Raises:
-        FileExistsError: `path` is there already, and is not an empty folder.
+        FileExistsError: `path` is there already, and is neither an empty folder nor one that may be replaced.
 
     Example:
         >>> target = Path(tempfile.mkdtemp()) / "numbers"
@@ -52,8 +56,10 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         ['numbers.txt']
     """
     path = Path(path).absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} is there already; name a new or an empty folder, or remove it first")
+    others = sorted({file.name for file in path.iterdir()} - set(replaceable)) if path.is_dir() else []
+    if others or (path.exists() and not path.is_dir()):
+        has = f" with {', '.join(others[:5])}" if others else ""
+        raise FileExistsError(f"{path} is there already{has}; name a new or an empty folder, or remove it first")
     path.parent.mkdir(parents=True, exist_ok=True)
     # The folder within is made as any other; the one around it is readable by its owner alone.
     around = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -62,7 +68,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         if path.exists():
-            path.rmdir()
+            path.rename(around / "older")
         temporary.rename(path)
     finally:
         shutil.rmtree(around, ignore_errors=True)

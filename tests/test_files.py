@@ -37,7 +37,7 @@ def test_nothing_is_left_of_a_folder_that_fails(tmp_path: Path):
 def test_what_is_there_is_not_replaced(tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine")
     for target in (tmp_path, tmp_path / "mine.txt"):
-        with pytest.raises(FileExistsError, match="is there already; name a new or an empty folder"):
+        with pytest.raises(FileExistsError, match="is there already( with mine.txt)?; name a new or an empty folder"):
             new_folder(target).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -47,3 +47,14 @@ def test_an_empty_folder_is_filled(tmp_path: Path):
     with new_folder(tmp_path / "empty") as temporary:
         (temporary / "one.txt").write_text("1")
     assert [path.name for path in (tmp_path / "empty").iterdir()] == ["one.txt"]
+
+
+def test_a_folder_of_its_own_kind_is_replaced(tmp_path: Path):
+    target = tmp_path / "numbers"
+    for name in ("one.txt", "two.txt"):
+        with new_folder(target, replaceable=("one.txt", "two.txt")) as temporary:
+            (temporary / name).write_text(name)
+    assert [path.name for path in target.iterdir()] == ["two.txt"]
+    with pytest.raises(FileExistsError, match=r"numbers is there already with two\.txt"):
+        new_folder(target, replaceable=("one.txt",)).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers"]

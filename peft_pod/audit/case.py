@@ -17,6 +17,7 @@ from peft_pod.corpus.ragged import IntArray, Ragged
 from peft_pod.corpus.split import Split
 from peft_pod.indexing import Indexing
 from peft_pod.metrics.baselines.index_numbers import index_numbers
+from peft_pod.metrics.baselines.recent_popularity import are_places
 from peft_pod.metrics.ranking import ranking_scores
 
 from .finding import METRICS
@@ -88,7 +89,7 @@ class Case:
     @cached_property
     def times_are_places(self) -> bool:
         """Whether timestamps are places in each user's own history, which cannot be compared between users."""
-        return any(np.array_equal(self.times.values, self.times.places + start) for start in (0, 1))
+        return are_places(self.times)
 
     @cached_property
     def item_numbers(self) -> IntArray:

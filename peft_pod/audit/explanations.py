@@ -1,7 +1,9 @@
 """Are training sentences made from held-out reviews?
 
 A sentence is from a held-out review where it is about an interaction that is not in the training part; or where its
-text stands in the review of such an interaction of the same user, and not in the review it is said to come from.
+text stands in the review of such an interaction of the same user, and not in the review it is said to come from. All
+of them are made from held-out reviews where they were chosen for another division of the corpus. Where there are no
+reviews to compare with, held-out sentences that the training part holds far more often than its own tell the same.
 """
 
 from __future__ import annotations
@@ -9,39 +11,55 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import stats
 
+from peft_pod.corpus.explain import explanations_problem
 from peft_pod.corpus.parts import Explanation, ExplanationColumns
 from peft_pod.corpus.ragged import IntArray, Ragged
 from peft_pod.corpus.schema import arrow_column
 
-from .case import BoolArray, Case, share
+from .case import HELD_OUT, SURE, BoolArray, Case, share
 from .finding import Finding
 
 FEWEST_WORDS = 4
 """Shorter sentences, such as "Works great", are written again and again."""
 
+MORE_THAN_TRAINING = 3.0
+"""A leak has held-out sentences in training at least so many times as often as training has its own again."""
+
+NAME = "explanations made from held-out data"
+
 
 def check_explanations(case: Case) -> list[Finding]:
-    """A finding where training sentences say something of held-out interactions."""
+    """Findings where training sentences say something of held-out interactions."""
     sentences = columns(case.split.train.explanations)
-    about = _about_held_out(case, sentences)
-    copied = _copied(case, sentences)
-    count = int((about | copied).sum())
-    if count == 0:
+    if len(sentences) == 0:
         return []
+    problem = explanations_problem(case.corpus, case.split)
+    about, copied = _about_held_out(case, sentences), _copied(case, sentences)
+    repeated = _repeated_beyond_training(case, sentences)
+    told = about | copied | repeated
+    if problem is None and not told.any():
+        return []
+    where = "" if problem is None else f" All of them may have been chosen by held-out reviews: {problem}."
     return [
         Finding(
-            name="explanations from held-out reviews",
-            count=count,
+            name=NAME,
+            count=len(sentences) if problem is not None else int(told.sum()),
             metrics=case.worth(_ranks(case, sentences, about)),
             description=(
                 f"So many of {len(sentences):,} training sentences come from held-out interactions: "
-                f"{int(about.sum()):,} are about one, {int(copied.sum()):,} have words of its review. The rule "
-                "recommends what the user's training sentences are about and the history does not hold."
+                f"{int(about.sum()):,} are about one, {int(copied.sum()):,} have words of its review, "
+                f"{int(repeated.sum()):,} are its sentence word for word.{where} The rule recommends what the user's "
+                "training sentences are about and the history does not hold."
             ),
-            fix="Take a sentence into training only with its interaction: corpus.split() does.",
+            fix=(
+                "Choose the sentences again for this split: corpus.with_explanations(split=…, split_settings=…)."
+                if problem is not None
+                else "Take a sentence into training only with its interaction: corpus.split() does."
+            ),
         )
     ]
 
@@ -49,10 +67,8 @@ def check_explanations(case: Case) -> list[Finding]:
 def remark_repeated_sentences(case: Case) -> list[Finding]:
     """A remark where held-out sentences stand in training word for word, by the same user."""
     held_out = columns(case.split.explanations("test"))
-    train = columns(case.split.train.explanations)
-    known = set(zip(train.users.tolist(), train.texts.to_pylist(), strict=True))
-    pairs = zip(held_out.users.tolist(), held_out.texts.to_pylist(), strict=True)
-    repeated = np.array([_long_enough(text) and (user, text) in known for user, text in pairs], dtype=bool)
+    own, theirs = _sentence_codes([columns(case.split.train.explanations), held_out])
+    repeated = (theirs >= 0) & np.isin(theirs, own)
     if not repeated.any():
         return []
     value = share(repeated)
@@ -92,22 +108,42 @@ def _about_held_out(case: Case, sentences: ExplanationColumns) -> BoolArray:
 def _copied(case: Case, sentences: ExplanationColumns) -> BoolArray:
     """Whether the text stands in a held-out review of the same user, and not in that of its own interaction."""
     found = np.zeros(len(sentences), dtype=bool)
-    if "review" not in case.corpus.interactions.column_names or len(sentences) == 0:
+    if "review" not in case.corpus.interactions.column_names:
         return found
     reviews = arrow_column(case.corpus.interactions, "review").take(pa.array(case.encoded.order))
-    texts: npt.NDArray[np.object_] = reviews.to_numpy()
-    in_training = case.walk.places < np.repeat(case.split.train.lengths, case.walk.lengths)
+    texts: list[str | None] = reviews.to_pylist()
     offsets, items = case.walk.offsets, case.walk.values
-    for place, (user, item, text) in enumerate(
-        zip(sentences.users.tolist(), sentences.items.tolist(), sentences.texts.to_pylist(), strict=True)
+    held_out = offsets[:-1] + case.split.train.lengths
+    long_enough = np.flatnonzero(_long_enough(sentences.texts))
+    users = sentences.users[long_enough]
+    for place, user, text in zip(
+        long_enough.tolist(), users.tolist(), sentences.texts.take(pa.array(long_enough)).to_pylist(), strict=True
     ):
-        if not _long_enough(text):
+        if not any(text in (review or "") for review in texts[held_out[user] : offsets[user + 1]]):
             continue
-        places = range(offsets[user], offsets[user + 1])
-        sources = [at for at in places if text in (texts[at] or "")]
-        own = any(in_training[at] and items[at] == item for at in sources)
-        found[place] = not own and any(not in_training[at] for at in sources)
+        own = np.flatnonzero(items[offsets[user] : held_out[user]] == sentences.items[place]) + offsets[user]
+        found[place] = not any(text in (texts[at] or "") for at in own.tolist())
     return found
+
+
+def _repeated_beyond_training(case: Case, sentences: ExplanationColumns) -> BoolArray:
+    """The training sentences that are held-out ones of the same user, where chance does not explain them.
+
+    Some users write a sentence again and again. They do so within the training part too, so that tells how often to
+    expect it.
+    """
+    held_out = [columns(case.split.explanations(part)) for part in HELD_OUT]
+    own, *codes = _sentence_codes([sentences, *held_out])
+    theirs = np.concatenate(codes)
+    known, asked = own[own >= 0], theirs[theirs >= 0]
+    _, which, counts = np.unique(known, return_inverse=True, return_counts=True)
+    usual, told = counts[which] > 1, np.isin(asked, known)
+    if share(told) <= MORE_THAN_TRAINING * share(usual):
+        return np.zeros(len(own), dtype=bool)
+    table = [[int(told.sum()), int((~told).sum())], [int(usual.sum()), int((~usual).sum())]]
+    if stats.fisher_exact(table, alternative="greater").pvalue >= SURE:
+        return np.zeros(len(own), dtype=bool)
+    return (own >= 0) & np.isin(own, asked)
 
 
 def _ranks(case: Case, sentences: ExplanationColumns, about: BoolArray) -> IntArray:
@@ -128,5 +164,20 @@ def _pairs(rows: Ragged, num_items: int) -> IntArray:
     return rows.owners * num_items + rows.values
 
 
-def _long_enough(text: str) -> bool:
-    return len(text.split()) >= FEWEST_WORDS
+def _sentence_codes(groups: Sequence[ExplanationColumns]) -> list[IntArray]:
+    """For each sentence of each group a number of its user and text; −1 for a short one."""
+    texts = pa.chunked_array([part for group in groups for part in _chunks(group.texts)], pa.string())
+    codes = texts.dictionary_encode().unify_dictionaries().combine_chunks()
+    users = np.concatenate([group.users for group in groups])
+    numbers = users * max(1, len(codes.dictionary)) + codes.indices.to_numpy().astype(np.int64)
+    ends = np.cumsum([len(group) for group in groups])[:-1]
+    return np.split(np.where(_long_enough(texts), numbers, -1), ends)
+
+
+def _chunks(texts: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    return texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+
+
+def _long_enough(texts: pa.Array | pa.ChunkedArray) -> BoolArray:
+    words = pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts)))
+    return np.asarray(pc.greater_equal(words, FEWEST_WORDS))

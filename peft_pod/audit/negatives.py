@@ -1,16 +1,21 @@
 """Can the right item be told from the wrong ones in a list of candidates, whoever the user is?
 
-By its place in the list, by what cannot be right (items of the user's history, items that stand twice), and by the
-range of its number. Uniformly drawn negatives can also be told by popularity; that is a fact of the protocol, which is
-why popularity stands beside every result, and it is remarked on.
+By its place in the list, by what cannot be right (items of the user's history, items that stand twice), by the range
+of its number, and by popularity. Uniformly drawn negatives can be told by popularity too; that is a fact of the
+protocol, which is why popularity stands beside every result, and it is remarked on. Negatives that are still less
+popular, or more popular than those drawn by popularity, are a leak.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import get_args
+
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
-from peft_pod.corpus.candidates import candidate_sets
+from peft_pod.corpus.candidates import Negatives, candidate_sets
 from peft_pod.corpus.ragged import IntArray, Ragged
 from peft_pod.metrics.baselines.selection import tie_order
 
@@ -33,15 +38,17 @@ class Lists:
 
     Args:
         case: what is audited.
+        negatives: how they are drawn where none are given.
 
     Raises:
         ValueError: there is not one list for each evaluated user, or one lacks the right item.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, negatives: Negatives = "uniform") -> None:
+        self.negatives = negatives
         rows = np.arange(len(case.users))
         if case.candidates is None:
-            rows, lists = _drawn(case)
+            rows, lists = _drawn(case, negatives)
         else:
             lists = Ragged.of(case.candidates)
             if len(lists) != len(rows):
@@ -65,6 +72,15 @@ class Lists:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def less_frequent(self, counts: IntArray) -> npt.NDArray[np.float64]:
+        """For each list, how many of the wrong ones are less frequent than the right one; equal ones count half."""
+        wrong = np.flatnonzero(~self.right)
+        rows = self.rows[wrong]
+        own, others = counts[self.targets[rows]], counts[self.items[wrong]]
+        wins = np.bincount(rows, (others < own) + (others == own) / 2, minlength=len(self))
+        shares: npt.NDArray[np.float64] = wins / np.maximum(1, np.bincount(rows, minlength=len(self)))
+        return shares
+
     def ranks(self, costs: IntArray) -> IntArray:
         """Ranks of the right items where candidates are ordered by cost; equal ones share the worst rank."""
         own = np.full(len(self), np.iinfo(np.int64).max)
@@ -75,12 +91,14 @@ class Lists:
 def check_negatives(case: Case) -> list[Finding]:
     """Findings of what tells the right candidate."""
     lists = Lists(case)
-    return [*_by_place(lists), *_by_exclusion(lists), *_by_number(case, lists)]
+    return [*_by_place(lists), *_by_exclusion(lists), *_by_number(case, lists), *_by_popularity(case, lists)]
 
 
 def remark_popularity(case: Case) -> list[Finding]:
     """A remark of what popularity is worth among the candidates."""
     lists = Lists(case)
+    if _by_popularity(case, lists):
+        return []
     places = np.argsort(tie_order(case.split.train))
     ranks = lists.ranks(places[lists.items])
     rows = lists.rows[~lists.right]
@@ -103,12 +121,12 @@ def remark_popularity(case: Case) -> list[Finding]:
     ]
 
 
-def _drawn(case: Case) -> tuple[IntArray, Ragged]:
+def _drawn(case: Case, negatives: Negatives) -> tuple[IntArray, Ragged]:
     """The protocol's own lists of some users, drawn from the seed."""
     rows = np.arange(len(case.users))
     if len(rows) > MOST_USERS:
         rows = np.sort(np.random.default_rng(case.seed).choice(rows, MOST_USERS, replace=False))
-    return rows, candidate_sets(case.split, "test", users=case.users[rows], seed=case.seed)
+    return rows, candidate_sets(case.split, "test", users=case.users[rows], negatives=negatives, seed=case.seed)
 
 
 def _by_place(lists: Lists) -> list[Finding]:
@@ -209,5 +227,42 @@ def _by_number(case: Case, lists: Lists) -> list[Finding]:
                 f"numbers first; so many of {len(lists):,} lists have the right item among the first 10."
             ),
             fix="Draw negatives from the whole catalogue, and number items by the training part alone.",
+        )
+    ]
+
+
+def _by_popularity(case: Case, lists: Lists) -> list[Finding]:
+    """Compare given negatives with those that the protocols draw for the same users, uniformly and by popularity."""
+    if case.candidates is None:
+        return []
+    counts = case.split.train.item_counts
+    own = lists.less_frequent(counts)
+    protocols = [Lists(replace(case, candidates=None), negatives) for negatives in get_args(Negatives)]
+    drawn = [protocol.less_frequent(counts) for protocol in protocols]
+    same_users = own[np.searchsorted(lists.users, protocols[0].users)]
+    # Each difference of two shares is between -1 and 1: Hoeffding's bound for their mean.
+    rarer, more_frequent = (
+        bool(excess.mean() > TELLING and np.exp(-len(excess) * excess.mean() ** 2 / 2) < SURE)
+        for excess in (same_users - np.maximum(*drawn), np.minimum(*drawn) - same_users)
+    )
+    if not (rarer or more_frequent):
+        return []
+    places = np.argsort(tie_order(case.split.train))
+    ranks = lists.ranks((places if rarer else -places)[lists.items])
+    usual = " and ".join(
+        f"{shares.mean():.1%} ({protocol.negatives})" for protocol, shares in zip(protocols, drawn, strict=True)
+    )
+    return [
+        Finding(
+            name="negatives told by popularity",
+            count=int((ranks <= 10).sum()),
+            metrics=worth(ranks),
+            description=(
+                f"On average {own.mean():.1%} of the wrong candidates are less frequent in training than the right "
+                f"one; of those that the protocols draw it is {usual}. The rule takes the "
+                f"{'most' if rarer else 'least'} frequent first; so many of {len(lists):,} lists have the right item "
+                "among the first 10."
+            ),
+            fix="Draw negatives from the whole catalogue, uniformly or by popularity.",
         )
     ]

@@ -212,6 +212,19 @@ def _read_config(path: str) -> dict[str, Any]:
     return values
 
 
+def check_seed(seed: int | None) -> None:
+    """Refuse a seed from which nothing can be drawn.
+
+    Raises:
+        ValueError: it is negative.
+
+    Example:
+        >>> check_seed(42)
+    """
+    if seed is not None and seed < 0:
+        raise ValueError(f"--seed must be a whole number from 0, got {seed}")
+
+
 def parse_options(options: Sequence[str], name: str) -> dict[str, Any]:
     """Turn `name=value` strings into a dictionary; values are read as YAML, so numbers become numbers.
 

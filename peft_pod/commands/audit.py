@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .arguments import DataArguments, parse_arguments
+from .arguments import DataArguments, check_seed, parse_arguments
 from .data import audit_of, fit_indexing, read_corpus, split_corpus
 
 
@@ -25,6 +25,7 @@ def run(arguments: Sequence[str]) -> int:
         1 where something leaks, else 0.
     """
     data, options = parse_arguments([DataArguments, AuditArguments], arguments, "peft-pod audit")
+    check_seed(options.seed)
     corpus = read_corpus(data)
     split = split_corpus(corpus, data)
     found = audit_of(corpus, split, fit_indexing(split, data, options.seed), options.seed)

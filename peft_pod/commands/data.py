@@ -41,11 +41,9 @@ def split_of_run(corpus: Corpus, recorded: Mapping[str, Any]) -> Split:
 
     Args:
         corpus: of the run.
-        recorded: the run's arguments of its corpus; those of older runs say nothing of a split.
+        recorded: the run's arguments of its corpus.
     """
-    default = DataArguments()
-    options = recorded.get("split_options", default.split_options)
-    return corpus.split(recorded.get("split", default.split), **parse_options(options, "split_options"))
+    return corpus.split(recorded["split"], **parse_options(recorded["split_options"], "split_options"))
 
 
 def fit_indexing(split: Split, arguments: DataArguments, seed: int) -> Indexing:

@@ -16,7 +16,7 @@ from peft_pod.metrics.ranking import DEFAULT_KS, DEFAULT_METRICS
 from peft_pod.training import process_state
 from peft_pod.training.plots import plot_ranking
 
-from .arguments import parse_arguments
+from .arguments import check_seed, parse_arguments
 from .data import audit_of, split_of_run
 from .run_folder import RunFolder, report_variant
 
@@ -58,6 +58,7 @@ class EvaluateArguments:
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     (options,) = parse_arguments([EvaluateArguments], arguments, "peft-pod evaluate")
+    check_seed(options.seed)
     folder = RunFolder.existing(options.run)
     state = process_state()
     seed = folder.seed() if options.seed is None else options.seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from peft_pod.corpus import Corpus, Part
 from peft_pod.metrics.explanation import DEFAULT_CONVENTION
+
+from .arguments import CorpusArguments, ModelArguments
 
 RESUMED_SECTIONS = ("corpus", "model")
 RESUMED_SEEDS = ("seed", "data_seed")
@@ -191,7 +193,9 @@ class RunFolder:
         sections = (*RESUMED_SECTIONS, "training")
         if not isinstance(arguments, dict) or not all(isinstance(arguments.get(name), dict) for name in sections):
             raise ValueError(f"{self.arguments} must hold the sections {', '.join(sections)}, as `train` writes them")
-        return arguments
+        # Earlier versions had fewer arguments, and did what the others do by default.
+        defaults = {"corpus": asdict(CorpusArguments()), "model": asdict(ModelArguments())}
+        return {**arguments, **{section: {**values, **arguments[section]} for section, values in defaults.items()}}
 
     def clear(self) -> None:
         """Remove what is in the folder."""

@@ -28,7 +28,7 @@ from peft_pod.training.plots import plot_losses
 from peft_pod.training.setup import IdTokens
 from peft_pod.tuner import PODConfig
 
-from .arguments import CorpusArguments, ModelArguments, parse_arguments
+from .arguments import CorpusArguments, ModelArguments, check_seed, parse_arguments
 from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
 from .run_folder import RunFolder
@@ -143,6 +143,7 @@ def train(
 def _check_arguments(
     corpus_arguments: CorpusArguments, model_arguments: ModelArguments, training_arguments: PODTrainingArguments
 ) -> None:
+    check_seed(training_arguments.seed)
     limit = corpus_arguments.evaluation_limit
     if limit is not None and limit < 1:
         raise ValueError(f"--evaluation_limit must be at least 1, or left out to evaluate all users; got {limit}")

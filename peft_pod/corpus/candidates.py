@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from .parts import Part, TrainingPart
 from .ragged import IntArray, Ragged
@@ -70,7 +74,7 @@ def candidate_sets(
         seed: of all that is drawn.
 
     Raises:
-        ValueError: there is no such part or way of drawing, or a user has no held-out item.
+        ValueError: there is no such part or way of drawing, a user has no held-out item, or `count` is below 1.
 
     Example:
         >>> from peft_pod.corpus import load_corpus
@@ -80,10 +84,9 @@ def candidate_sets(
         (50, 100, True)
     """
     check_negatives(negatives)
-    chosen = split.evaluated_users(part) if users is None else np.asarray(users, dtype=np.int64)
-    answers = split.targets(part)[chosen]
-    if (answers < 0).any():
-        raise ValueError(f"user {chosen[np.argmax(answers < 0)]} has no held-out item in {part!r}; leave the user out")
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    chosen, answers = _answers(split, part, users)
     values = np.empty(len(chosen) * (count + 1), dtype=np.int64)
     lengths = np.empty(len(chosen), dtype=np.int64)
     end = 0
@@ -94,6 +97,77 @@ def candidate_sets(
         lengths[row] = len(drawn)
         end += len(drawn)
     return Ragged.from_lengths(values[:end], lengths)
+
+
+def given_candidate_sets(
+    split: Split, part: Part, negatives: Mapping[str, Sequence[str]], *, users: IntArray | None = None, seed: int = 0
+) -> Ragged:
+    """The held-out item of each user among negatives that somebody else drew, in random order.
+
+    With `peft_pod.corpus.readers.pod_folder.read_pod_negatives`, these are the candidates of a POD or P5 folder.
+
+    Args:
+        split: the split corpus.
+        part: `"validation"` or `"test"`.
+        negatives: for each user's ID the IDs of items that the user never took; further users are not looked at.
+        users: for whom; all with a held-out item where it is not given.
+        seed: of the order.
+
+    Raises:
+        ValueError: there is no such part, a user has no held-out item or no negatives, or a negative is not in the
+            catalogue, is there twice, or is an item that its user took.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> split = load_corpus("embedded", num_users=1).split()
+        >>> others = sorted(set(range(split.train.num_items)) - set(split.all_items(0).tolist()))[:99]
+        >>> negatives = {split.train.user_ids[0]: [split.train.item_ids[item] for item in others]}
+        >>> sets = given_candidate_sets(split, "test", negatives)
+        >>> len(sets[0]), split.target(0, "test") in sets[0]
+        (100, True)
+    """
+    chosen, answers = _answers(split, part, users)
+    names = [split.train.user_ids[user] for user in chosen.tolist()]
+    lacking = [name for name in names if not negatives.get(name)]
+    if lacking:
+        raise ValueError(
+            f"user {lacking[0]!r} and {len(lacking) - 1} more have no negatives; leave them out with users"
+        )
+    given = pa.array([item for name in names for item in negatives[name]], pa.string())
+    places = pc.index_in(given, value_set=pa.array(split.train.item_ids, pa.string()))
+    drawn = Ragged.from_lengths(places.fill_null(-1).to_numpy(), [len(negatives[name]) for name in names])
+
+    def refuse(wrong: npt.NDArray[np.bool_], why: str) -> None:
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            user, item = names[drawn.owners[place]], given[place].as_py()
+            raise ValueError(
+                f"user {user!r} has the negative {item!r}, {why}; {int(wrong.sum())} such negative(s) in all"
+            )
+
+    refuse(drawn.values < 0, "which is not in the catalogue")
+    pairs = drawn.owners * split.train.num_items + drawn.values
+    first = np.zeros(len(pairs), dtype=bool)
+    first[np.unique(pairs, return_index=True)[1]] = True
+    refuse(~first, "which is there already")
+    taken = split.all_histories().take(chosen)
+    refuse(np.isin(pairs, taken.owners * split.train.num_items + taken.values), "which the user took")
+    together = Ragged.from_lengths(answers, np.ones(len(chosen), np.int64)).join(drawn)
+    orders = [
+        np.random.default_rng((seed, user)).permutation(length)
+        for user, length in zip(chosen.tolist(), together.lengths.tolist(), strict=True)
+    ]
+    order = np.concatenate([np.empty(0, np.int64), *orders]) + np.repeat(together.offsets[:-1], together.lengths)
+    return Ragged(together.values[order], together.offsets)
+
+
+def _answers(split: Split, part: Part, users: IntArray | None) -> tuple[IntArray, IntArray]:
+    """Users, all with a held-out item where none are given, and their held-out items."""
+    chosen = split.evaluated_users(part) if users is None else np.asarray(users, dtype=np.int64)
+    answers = split.targets(part)[chosen]
+    if (answers < 0).any():
+        raise ValueError(f"user {chosen[np.argmax(answers < 0)]} has no held-out item in {part!r}; leave the user out")
+    return chosen, answers
 
 
 def draw_negatives(taken: IntArray, num_items: int, count: int, rng: np.random.Generator) -> IntArray:

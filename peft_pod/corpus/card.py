@@ -14,6 +14,7 @@ from .explain import STEP, explanations_problem
 from .schema import arrow_column
 from .split import Split
 from .steps import Step
+from .timestamps import only_places
 
 if TYPE_CHECKING:
     from .corpus import Corpus
@@ -140,7 +141,7 @@ def _limits(corpus: Corpus, split: Split) -> Iterable[str]:
     for rule in counts:
         if counts[rule] and ("shares its time" in rule or "do not occur in training" in rule or "left out" in rule):
             yield f"{counts[rule]:,} {rule}."
-    if _only_an_order(split):
+    if only_places(corpus.steps) or _only_an_order(split):
         yield "Times are places in each user's history: there is an order, and no split by the clock."
     titles = arrow_column(corpus.items, "title")
     if pc.all(pc.equal(titles, arrow_column(corpus.items, "item_id")), min_count=0).as_py():

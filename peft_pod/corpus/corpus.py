@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -13,26 +12,35 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from datasets import Dataset, DatasetDict, load_from_disk
 
-from peft_pod.files import write_text
+from peft_pod.files import new_folder, write_text
 
 from .candidates import Negatives
 from .explain import choose_explanations
-from .export import described, is_parquet_folder, push_corpus, read_parquet_tables, write_parquet
+from .export import (
+    NAME_FILE,
+    described,
+    is_parquet_folder,
+    push_corpus,
+    read_description,
+    read_parquet_tables,
+    write_parquet,
+)
 from .filters import Repeats
 from .fingerprint import tables_fingerprint
 from .pod_export import write_pod_folder
 from .prepare import PrepareOptions, prepare
-from .schema import CorpusFormatError, conform
+from .schema import REQUIRED_COLUMNS, CorpusFormatError, conform
 from .split import LeaveOneOut, Split, leave_one_out
 from .steps import Step
-from .temporal import TemporalSplit, temporal_split
-from .timestamps import BadTimestamps, drop_bad_timestamps
+from .temporal import TemporalSplit, refuse_places, temporal_split
+from .timestamps import BadTimestamps, drop_bad_timestamps, only_places
 
 if TYPE_CHECKING:
     from peft_pod.audit import Audit
     from peft_pod.indexing import Indexing
 
-_NAME_FILE = "corpus.json"
+_SAVED_FILES = frozenset({NAME_FILE, "dataset_dict.json", *REQUIRED_COLUMNS})
+"""What `save_to_disk` writes, and may replace."""
 _SPLITS: dict[str, Callable[..., Split]] = {LeaveOneOut.name: leave_one_out, TemporalSplit.name: temporal_split}
 
 
@@ -194,6 +202,9 @@ class Corpus:
         if unknown:
             has = f"its settings are {', '.join(known)}" if known else "it has no settings"
             raise ValueError(f"split {name!r} has no setting {unknown[0]!r}; {has}")
+        if name == TemporalSplit.name and only_places(self.steps):
+            # Once rows were dropped, the numbers alone would not tell.
+            refuse_places()
         return make(self.interactions, self.items, self.explanations, data_fingerprint=self.fingerprint, **settings)
 
     def with_explanations(
@@ -255,20 +266,22 @@ class Corpus:
         )
 
     def save_to_disk(self, folder: str | os.PathLike[str]) -> None:
-        """Write the corpus as a `datasets` folder that `load_from_disk` reads back.
+        """Write the corpus as a `datasets` folder that `load_from_disk` reads back, whole or not at all.
+
+        Args:
+            folder: a new or an empty folder, or one that this method wrote, which is replaced.
 
         Raises:
+            FileExistsError: the folder has other files.
             ValueError: the corpus was loaded from that folder, whose files are still being read.
         """
         folder = Path(folder)
         sources = (Path(file["filename"]) for table in self.tables.values() for file in table.cache_files)
-        # `datasets` would refuse only after the older name is gone, and the folder with it.
         if any(folder.resolve() in source.resolve().parents for source in sources):
             raise ValueError(f"the corpus is read from {folder} and cannot replace its own files; save it elsewhere")
-        # The name is written last and an older one is removed first: it stands only in folders that are complete.
-        (folder / _NAME_FILE).unlink(missing_ok=True)
-        self.tables.save_to_disk(str(folder))
-        write_text(folder / _NAME_FILE, described(self))
+        with new_folder(folder, replaceable=_SAVED_FILES) as temporary:
+            self.tables.save_to_disk(str(temporary))
+            write_text(temporary / NAME_FILE, described(self))
 
     @classmethod
     def load_from_disk(cls, folder: str | os.PathLike[str]) -> Corpus:
@@ -279,17 +292,10 @@ class Corpus:
             CorpusFormatError: its tables or its name do not have the form they should.
         """
         folder = Path(folder)
-        name_file = folder / _NAME_FILE
+        name_file = folder / NAME_FILE
         if not name_file.is_file():
-            raise FileNotFoundError(f"{folder} is not a saved corpus: it has no {_NAME_FILE}")
-        try:
-            saved = json.loads(name_file.read_text(encoding="utf-8"))
-            name = saved["name"]
-            if not isinstance(name, str):
-                raise TypeError(f"the name is {name!r}")
-            steps = [Step.from_dict(step) for step in saved.get("steps", [])]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorpusFormatError(f'{name_file} must hold {{"name": "<name of the corpus>"}}: {error!r}') from error
+            raise FileNotFoundError(f"{folder} is not a saved corpus: it has no {NAME_FILE}")
+        name, steps = read_description(name_file)
         tables = read_parquet_tables(folder) if is_parquet_folder(folder) else load_from_disk(str(folder))
         return cls.from_tables(name, tables, steps)
 

@@ -20,6 +20,7 @@ from .review_words import ReviewWords, read_words
 from .schema import arrow_column
 from .sentence_choice import Choice, ExplanationOptions, Reviews, choose, drop_repeated
 from .split import LeaveOneOut, Split
+from .spool import as_dataset
 from .steps import Setting, Step
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _parts(corpus: Corpus, name: str, settings: Mapping[str, Any]) -> tuple[Spli
     """
     count = len(corpus.interactions)
     rows = pa.array(np.arange(count).astype(str))
-    probe = Dataset(
+    probe = as_dataset(
         pa.table(
             {
                 "user_id": arrow_column(corpus.interactions, "user_id"),
@@ -210,7 +211,7 @@ def _reviews(corpus: Corpus, divided: Split, parts: IntArray) -> tuple[Reviews, 
 
 def _table(corpus: Corpus, reviews: Reviews, read: ReviewWords, features: Features, choice: Choice) -> Dataset:
     rows = pa.array(reviews.rows[choice.reviews])
-    return Dataset(
+    return as_dataset(
         pa.table(
             {
                 "user_id": arrow_column(corpus.interactions, "user_id").take(rows),

@@ -18,6 +18,7 @@ from peft_pod.files import new_folder, write_text
 from .card import TABLE_FILES, dataset_card
 from .schema import OPTIONAL_TABLES, CorpusFormatError
 from .split import Split
+from .steps import Step
 
 if TYPE_CHECKING:
     from .corpus import Corpus
@@ -72,6 +73,22 @@ def write_parquet(
 def described(corpus: Corpus) -> str:
     """Name and steps of a corpus as JSON, as they stand beside its tables."""
     return json.dumps({"name": corpus.name, "steps": [step.to_dict() for step in corpus.steps]})
+
+
+def read_description(path: Path) -> tuple[str, tuple[Step, ...]]:
+    """Name and steps of a corpus, as `described` gives them.
+
+    Raises:
+        CorpusFormatError: the file does not have that form.
+    """
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        name = saved["name"]
+        if not isinstance(name, str):
+            raise TypeError(f"the name is {name!r}")
+        return name, tuple(Step.from_dict(step) for step in saved.get("steps", []))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorpusFormatError(f'{path} must hold {{"name": "<name of the corpus>"}}: {error!r}') from error
 
 
 def is_parquet_folder(folder: Path) -> bool:

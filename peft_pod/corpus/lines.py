@@ -10,6 +10,12 @@ from typing import BinaryIO, NoReturn, cast
 
 from .schema import CorpusFormatError
 
+LONGEST_LINE = 64 * 2**20
+"""A line with more bytes than this is refused: something that is not a text file has no lines."""
+LARGEST_TEXT = 2**30
+"""A file that must be read as a whole is refused where it has more bytes than this, unpacked."""
+_PIECE = 16 * 2**20
+
 
 def find_file(folder: Path, name: str, *, or_gzip: bool = False) -> Path:
     """The file `name` in `folder`; with `or_gzip` else `name.gz`.
@@ -50,7 +56,8 @@ def read_lines(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, st
         encoding: of its text; one in which the byte 10 is nothing but the end of a line, such as UTF-8 or Latin-1.
 
     Raises:
-        CorpusFormatError: the file is empty, cut off or damaged, or has an empty line in the middle.
+        CorpusFormatError: the file is empty, cut off or damaged, has an empty line in the middle, or a line of more
+            than 64 MiB.
     """
     last, first_empty = 0, 0
     for number, line in _raw_lines(path, encoding):
@@ -73,9 +80,24 @@ def read_text(path: Path) -> str:
     """The whole of a UTF-8 file, unpacked where the name ends in `.gz`.
 
     Raises:
-        CorpusFormatError: the file is damaged, or compressed and cut off.
+        CorpusFormatError: the file is damaged, compressed and cut off, or has more than 1 GiB.
     """
-    return "".join(line for _, line in _raw_lines(path, "utf-8"))
+    data = bytearray()
+    try:
+        with open_binary(path) as file:
+            while len(data) <= LARGEST_TEXT and (piece := file.read(_PIECE)):
+                data += piece
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        _damaged(path, data.count(b"\n") + 1, error)
+    if len(data) > LARGEST_TEXT:
+        raise CorpusFormatError(
+            f"{path} has more than {LARGEST_TEXT // 2**20} MiB of text, and a file of its kind is read as a whole; "
+            "give the data in another format, see docs/corpus.md"
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        malformed(path, data.count(b"\n", 0, error.start) + 1, f"the text is not utf-8: {error}")
 
 
 def _raw_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
@@ -83,12 +105,19 @@ def _raw_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
     try:
         with open_binary(path) as file:
             # Decoded line by line: a file opened as text is decoded in blocks, so that an error has no line.
-            for number, line in enumerate(file, start=1):
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    malformed(path, number, f"the line has no end within {LONGEST_LINE // 2**20} MiB")
                 yield number, line.decode(encoding)
     except UnicodeDecodeError as error:
         malformed(path, number, f"the text is not {encoding}: {error}")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        malformed(path, number + 1, f"the compressed file is damaged or cut off at or soon after this line: {error}")
+        _damaged(path, number + 1, error)
+
+
+def _damaged(path: Path, number: int, error: Exception) -> NoReturn:
+    malformed(path, number, f"the compressed file is damaged or cut off at or soon after this line: {error}")
 
 
 def open_binary(path: Path) -> BinaryIO:

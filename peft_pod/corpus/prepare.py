@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -50,7 +51,8 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         if self.repeats not in get_args(Repeats):
             raise ValueError(f"repeats must be one of {list(get_args(Repeats))}, got {self.repeats!r}")
-        if self.min_rating is not None and not np.isfinite(self.min_rating):
+        rating = self.min_rating
+        if rating is not None and (isinstance(rating, bool) or not isinstance(rating, Real) or not np.isfinite(rating)):
             raise ValueError(f"min_rating must be a finite number or None, got {self.min_rating!r}")
         for name in ("k_core_users", "k_core_items"):
             value = getattr(self, name)

@@ -25,6 +25,8 @@ class Step:
         True
         >>> print(step)
         k-core (users 5, items 5): 3 interactions dropped, 2 rounds
+        >>> print(Step("drop duplicates", {}, {"exact duplicates dropped": 0}))
+        drop duplicates: nothing found by 1 rule
     """
 
     name: str
@@ -49,7 +51,11 @@ class Step:
 
     def __str__(self) -> str:
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        counts = ", ".join(f"{count:,} {what}" for what, count in self.counts.items())
+        found = [f"{count:,} {what}" for what, count in self.counts.items() if count]
+        silent = len(self.counts) - len(found)
+        if silent:
+            found.append(f"nothing found by {silent} {'other ' if found else ''}rule{'s' if silent > 1 else ''}")
+        counts = ", ".join(found)
         return f"{self.name}{f' ({settings})' if settings else ''}{f': {counts}' if counts else ''}"
 
 

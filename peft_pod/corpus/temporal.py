@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import NoReturn
 
 import numpy as np
 from datasets import Dataset
@@ -76,7 +78,7 @@ def temporal_split(
     taken, times = encoded.by_user(encoded.items), encoded.by_user(encoded.times)
     _check_times(times)
     fractions = _fractions(validation_cut, test_cut, validation_fraction, test_fraction)
-    cuts = _cuts(encoded.times, fractions) if fractions else (int(validation_cut or 0), int(test_cut or 0))
+    cuts = _cuts(encoded.times, fractions) if fractions else (_whole(validation_cut), _whole(test_cut))
     _check_cuts(encoded.times, *cuts)
 
     before = [np.bincount(encoded.users[encoded.times < cut], minlength=encoded.num_users) for cut in cuts]
@@ -134,10 +136,11 @@ def _fractions(
     if (all(by_time) and not any(by_share)) or (all(by_share) and not any(by_time)):
         if validation is None or test is None:
             return None
-        if not (validation > 0 and test > 0 and validation + test < 1):
+        numbers = all(isinstance(share, Real) and not isinstance(share, bool) for share in (validation, test))
+        if not (numbers and validation > 0 and test > 0 and validation + test < 1):
             raise ValueError(
                 "validation_fraction and test_fraction must be above 0 and together below 1, "
-                f"got {validation} and {test}"
+                f"got {validation!r} and {test!r}"
             )
         return {"validation_fraction": validation, "test_fraction": test}
     given = {
@@ -152,6 +155,12 @@ def _fractions(
     )
 
 
+def _whole(cut: int | None) -> int:
+    if isinstance(cut, bool) or not isinstance(cut, Integral):
+        raise ValueError(f"validation_cut and test_cut must be whole numbers, as timestamps are, got {cut!r}")
+    return int(cut)
+
+
 def _cuts(times: IntArray, fractions: dict[str, float]) -> tuple[int, int]:
     shares = (sum(fractions.values()), fractions["test_fraction"])
     places = [min(math.floor(len(times) * (1 - share)), len(times) - 1) for share in shares]
@@ -159,13 +168,22 @@ def _cuts(times: IntArray, fractions: dict[str, float]) -> tuple[int, int]:
     return int(in_order[places[0]]), int(in_order[places[1]])
 
 
+def refuse_places() -> NoReturn:
+    """Refuse timestamps that are places in each user's own history.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        "the timestamps are places in each user's own history, which cannot be compared between users: a temporal "
+        "split needs times; use 'leave-one-out'"
+    )
+
+
 def _check_times(times: Ragged) -> None:
     numbered = times.places
     if len(times) > 1 and any(np.array_equal(times.values, numbered + start) for start in (0, 1)):
-        raise ValueError(
-            "the timestamps are places in each user's own history, which cannot be compared between users: a temporal "
-            "split needs times; use 'leave-one-out'"
-        )
+        refuse_places()
 
 
 def _check_cuts(times: IntArray, validation_cut: int, test_cut: int) -> None:

@@ -1,7 +1,8 @@
-"""Interactions whose time is missing or cannot be: dropped and counted, where that is asked for."""
+"""What timestamps are: times that can be compared, or places; and what becomes of those that cannot be."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,18 @@ from .schema import MAX_TIMESTAMP, CorpusFormatError, arrow_column
 from .steps import Step
 
 BadTimestamps = Literal["error", "drop"]
+PLACES = "places"
+"""What a reader writes as the setting `timestamps` of its step where these are places in each user's own history."""
+
+
+def only_places(steps: Iterable[Step]) -> bool:
+    """Whether timestamps are places in each user's own history, which can't be compared between users.
+
+    Example:
+        >>> only_places([Step("read pod", {"timestamps": PLACES}), Step("k-core")])
+        True
+    """
+    return any(step.settings.get("timestamps") == PLACES for step in steps)
 
 
 def drop_bad_timestamps(interactions: Dataset) -> tuple[Dataset, Step]:

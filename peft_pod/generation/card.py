@@ -33,6 +33,10 @@ _CALLS = {
     "topn": 'recommender.rank("user id", candidates=["item id", "item id"])',
     "explanation": 'recommender.explain("user id", "item id")',
 }
+_CALLS_WITHOUT_USERS = {
+    "sequential": 'recommender.recommend("any name", history=["item id", "item id"], k=10)',
+    "explanation": 'recommender.explain("any name", "item id")',
+}
 
 
 def describe_recommender(
@@ -52,12 +56,13 @@ def describe_recommender(
     path = Path(folder) / CARD_FILE
     text = path.read_text(encoding="utf-8") if path.is_file() else "---\nlibrary_name: peft\n---\n"
     indexing = processor.indexing
+    calls = _CALLS if indexing.user_words else _CALLS_WITHOUT_USERS
     said = [_LEAKING.format(name=indexing.name)] if indexing.leaks else []
     said += [note for note in notes if note not in said]
     section = _SECTION.format(
         begin=_BEGIN,
         end=_END,
-        call="\n".join(_CALLS[name] for name in processor.task_names if name in _CALLS),
+        call="\n".join(calls[name] for name in processor.task_names if name in calls),
         tasks=", ".join(f"`{name}`" for name in processor.task_names),
         items=num_items,
         users=num_users,

@@ -235,7 +235,8 @@ class Recommender:
         self.processor.save_pretrained(folder)
         self.catalogue.save(folder, histories=histories)
         self.settings.save(folder)
-        self.model.save_pretrained(str(folder))
+        # The rows of new tokens are trained ones of the adapter; PEFT would save all rows beside them, twice over.
+        self.model.save_pretrained(str(folder), save_embedding_layers=False)
         catalogue = self.catalogue
         describe_recommender(folder, self.processor, len(catalogue.user_ids), len(catalogue.item_ids), notes)
 

@@ -24,7 +24,8 @@ class ClusteredIndexing(CodedIndexing):
 
     An item that comes after training joins the cluster whose known items' mean vector points in the most similar
     direction to its own, of those that have a number left. For that, vectors of old and new items are made from the
-    grown corpus; clusters stay as they are. One of which nothing is known joins a cluster drawn at random.
+    grown corpus; clusters stay as they are. One of which nothing is known joins a cluster drawn at random. New items
+    are placed and numbered in random order, so that nothing tells of the catalogue's.
     """
 
     @abstractmethod
@@ -45,15 +46,22 @@ class ClusteredIndexing(CodedIndexing):
 
     def item_codes(self, train: TrainingPart, rng: np.random.Generator) -> IntArray:
         """The clusters of the items' vectors."""
+        # Of items that are equally close, the first is served first. The catalogue's order may leak, so it is not that.
+        order = rng.permutation(train.num_items)
         # One thread, so that sums are the same wherever it runs.
         with threadpool_limits(1):
-            return self.cluster_codes(fill_unknown(unit_vectors(self.item_vectors(train)), rng), rng)
+            vectors = unit_vectors(self.item_vectors(train))[order]
+            codes = self.cluster_codes(fill_unknown(vectors, rng), rng)
+        placed = np.empty_like(codes)
+        placed[order] = codes
+        return placed
 
     def make_new_item_words(
         self, train: TrainingPart, words: Sequence[str | None], rng: np.random.Generator
     ) -> Sequence[str]:
         """Put new items into the nearest clusters that have a number left."""
         old, codes, new = known_codes(words)
+        new = rng.permutation(new)
         clusters, cluster_of = np.unique(codes[:, :-1], axis=0, return_inverse=True)
         cluster_of = cluster_of.reshape(-1)
         with threadpool_limits(1):
@@ -72,7 +80,7 @@ class ClusteredIndexing(CodedIndexing):
         Args:
             old: the number of each old item.
             cluster_of: the cluster of each old item.
-            joined: the cluster of each new item.
+            joined: the cluster of each new item, these in random order.
         """
         wanted = set(joined.tolist())
         taken: dict[int, set[int]] = {cluster: set() for cluster in wanted}

@@ -17,7 +17,10 @@ from .users import UserNumberingIndexing, Users
 
 _NO_TITLE = "item"
 _MOST_CHARACTERS = 60
-_SEPARATORS = re.compile(r"[\W_]+")
+_NO_WORD = re.compile(r"[\W_]+")
+_MARKS = ("Mn", "Mc")
+_VARIANTS = "".join(map(chr, range(0xFE00, 0xFE10)))
+"""They say how the sign before is drawn, such as an emoji, and cannot be seen themselves."""
 _LIKE_A_USER = re.compile(r"user_\d+", re.IGNORECASE)
 
 
@@ -26,15 +29,16 @@ class TitleIndexing(UserNumberingIndexing):
     """Names each item by the first words of its title, such as `Mint_Soap_Bar`.
 
     A base that was trained on text knows something about the item before training begins: names are written in the
-    base tokenizer's own pieces. Titles are normalised (Unicode NFKC); letters and digits are kept, all else parts
-    words. Where several items have the same name, whatever the case of its letters, a number drawn at random tells
-    them apart: `Mint_Soap_Bar_2`. Names are cut after `max_words` words and 60 characters, and an item without a title
-    is `item_1`.
+    base tokenizer's own pieces. Titles are normalised (Unicode NFKC); letters and digits are kept, with the marks that
+    belong to them (the vowel signs of Hindi, Thai, Arabic), and all else parts words. Where several items have the same
+    name, whatever the case of its letters, a number drawn at random tells them apart: `Mint_Soap_Bar_2`. Names are cut
+    after `max_words` words and 60 characters, and an item without a title is `item_1`.
 
     Args:
         max_words: the most words of a title that a name has.
-        separator: what stands between the words. With a SentencePiece tokenizer (T5, mT5) the character U+2581, `"▁"`,
-            gives exactly the pieces of the title as it stands in a text; others write it in bytes.
+        separator: what stands between the words, a punctuation mark or a symbol. With a SentencePiece tokenizer (T5,
+            mT5) the character U+2581, `"▁"`, gives exactly the pieces of the title as it stands in a text; others
+            write it in bytes.
         users: how users are named, see `UserNumberingIndexing`.
 
     Raises:
@@ -51,8 +55,11 @@ class TitleIndexing(UserNumberingIndexing):
 
     def __init__(self, *, max_words: int = 6, separator: str = "_", users: Users = "index") -> None:
         super().__init__(users=users)
-        if len(separator) != 1 or separator.isspace() or separator.isalnum() or separator in "<>":
-            raise ValueError(f"separator must be a single sign, no letter and no space, such as '_', got {separator!r}")
+        if len(separator) != 1 or unicodedata.category(separator)[0] not in "PS" or separator in "<>":
+            raise ValueError(
+                f"separator must be a single punctuation mark or symbol other than < and >, such as '_', got "
+                f"{separator!r}"
+            )
         self.max_words = at_least("max_words", max_words, 1)
         self.separator = separator
 
@@ -84,10 +91,21 @@ class TitleIndexing(UserNumberingIndexing):
         return [word for word in found if word is not None]
 
     def _stem(self, title: str) -> str:
-        words = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", title)).split()
+        words = _spaced(unicodedata.normalize("NFKC", title)).split()
         stem = self.separator.join(words[: self.max_words])[:_MOST_CHARACTERS]
         return stem.rstrip(self.separator) or _NO_TITLE
 
     def options(self) -> dict[str, Any]:
         """The arguments that make an equal scheme."""
         return {"max_words": self.max_words, "separator": self.separator, **super().options()}
+
+
+def _spaced(title: str) -> str:
+    """Letters and digits with the marks that belong to them, and spaces for all else."""
+    if title.isascii():
+        return _NO_WORD.sub(" ", title)
+    kept: list[str] = []
+    for character in title:
+        belongs = bool(kept) and kept[-1] != " " and unicodedata.category(character) in _MARKS
+        kept.append(character if character.isalnum() or (belongs and character not in _VARIANTS) else " ")
+    return "".join(kept)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
+from threadpoolctl import threadpool_limits
 
 from peft_pod.corpus.split import TrainingPart
 
@@ -15,7 +16,6 @@ FloatArray = npt.NDArray[np.float64]
 
 WINDOW = 5
 """Items up to this many steps apart in a history count as neighbours."""
-
 
 _DENSE_SIZE = 1000
 """Up to so many items the decomposition is done densely: it takes no time, and ARPACK, which is made for large
@@ -52,7 +52,10 @@ def collaborative_vectors(train: TrainingPart, dimension: int, *, window: int = 
     """
     if dimension < 1:
         raise ValueError(f"dimension must be at least 1, got {dimension}")
-    return _normalised(_factorised(_ppmi(cooccurrence(train.sequences, train.num_items, window)), dimension))
+    information = _ppmi(cooccurrence(train.sequences, train.num_items, window))
+    # One thread, so that sums are the same wherever it runs.
+    with threadpool_limits(1):
+        return _normalised(_factorised(information, dimension))
 
 
 def _ppmi(counts: sparse.csr_matrix) -> sparse.csr_matrix:

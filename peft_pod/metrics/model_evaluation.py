@@ -19,7 +19,7 @@ from .baselines import available_baselines, load_baseline
 from .bootstrap import Bootstrap
 from .evaluation import DEFAULT_BOOTSTRAP, evaluate_baseline, result_of_lists
 from .explanation import DEFAULT_CONVENTION, LOWER_IS_BETTER, check_convention
-from .protocol import CANDIDATE_SEED, FULL, TEXT_CONVENTION, Protocol
+from .protocol import CANDIDATE_SEED, FULL, SENTENCES, TEXT_CONVENTION, Protocol
 from .ranking import DEFAULT_KS, DEFAULT_METRICS, check_ks, check_metrics
 from .registry import load_metric
 from .report import TaskResult
@@ -216,13 +216,15 @@ def _evaluate_text(
         features=[sample.target_feature or "" for sample in samples],
         convention=convention,
     )
+    num_users = len({sample.user for sample in samples})
+    several = {SENTENCES: len(samples)} if len(samples) > num_users else {}
     protocol = Protocol(
         part,
-        len(samples),
+        num_users,
         beams=engine.settings.text_beams,
         split=split.name,
         fingerprint=split.fingerprint,
-        details={TEXT_CONVENTION: convention},
+        details={TEXT_CONVENTION: convention, **several},
     )
     metrics = {name: value for name, value in scores.items() if name not in LOWER_IS_BETTER}
     return TaskResult(protocol, metrics, statistics={name: scores[name] for name in LOWER_IS_BETTER if name in scores})

@@ -18,7 +18,10 @@ CANDIDATE_SEED = "candidate_seed"
 TEXT_CONVENTION = "text_convention"
 """Detail of a protocol: how BLEU and ROUGE count, see `peft_pod.metrics.explanation`."""
 
-_ASKED_DETAILS = (CANDIDATE_SEED, TEXT_CONVENTION)
+SENTENCES = "sentences"
+"""Detail of a protocol: how many sentences were written, where users have several."""
+
+_ASKED_DETAILS = (CANDIDATE_SEED, TEXT_CONVENTION, SENTENCES)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ def train_tokenizer(
         whole_words: words that are one token each.
         token_words: words that are made of tokens in angle brackets.
 
+    Raises:
+        ValueError: one of `whole_words` holds U+2581, which stands for a space here, so that it would be cut.
+
     Example:
         >>> train_tokenizer(["user_ item_ take the next"] * 9).tokenize("item_0345")
         ['▁item_', '03', '45']
@@ -49,6 +52,12 @@ def train_tokenizer(
         ['▁<a_12>', '<b_7>']
     """
     whole_words, tokens = list(whole_words), _placed_tokens(token_words)
+    for word in whole_words:
+        if "▁" in word:
+            raise ValueError(
+                f"the ID {word!r} cannot be one token: '▁' (U+2581) stands for a space in this tokenizer, which would "
+                'cut it there. Choose another separator, such as "_", or write IDs in pieces (id_tokens="pieces")'
+            )
     split: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.Metaspace()]
     isolated = [pattern for pattern, used in ((_TOKEN, tokens), (_DIGITS, not whole_words)) if used]
     if isolated:

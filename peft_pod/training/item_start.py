@@ -18,7 +18,8 @@ from peft_pod.processing import PODProcessor
 def start_items(base: PreTrainedModel, processor: PODProcessor, vectors: FloatArray) -> None:
     """Put vectors in the place of the token embeddings of items.
 
-    The vectors get the scale of the embeddings they replace. An item whose vector is zero (nobody took it in training)
+    The vectors get the scale of the embeddings they replace, or of all embeddings where those are zeros, as spare rows
+    of a base may be. An item whose vector is zero (nobody took it in training)
     keeps its random start. Users keep theirs too: a mean of the items they took holds the answers of training, and a
     model that starts from it trusts it more than it deserves.
 
@@ -55,9 +56,13 @@ def start_items(base: PreTrainedModel, processor: PODProcessor, vectors: FloatAr
     written = processor.item_tokens()
     _check_own_tokens(words, written)
     tokens, starts = token_starts(written, vectors)
-    scale = float(weight[torch.from_numpy(tokens)].float().square().mean().sqrt())
+    scale = _scale(weight[torch.from_numpy(tokens)]) or _scale(weight)
     known = starts.any(axis=1)
     weight[torch.from_numpy(tokens[known])] = torch.from_numpy(starts[known] * scale).to(weight)
+
+
+def _scale(rows: torch.Tensor) -> float:
+    return float(rows.float().square().mean().sqrt())
 
 
 def token_starts(written: Sequence[Sequence[int]], vectors: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -118,9 +118,10 @@ def build_model(
             these are trained beside the adapter (`trainable_token_indices`), unless it is said what is.
 
     Raises:
-        ValueError: `item_start` is none of those or lacks `train`; the base has no positions left for an input beside
-            the prompts, or is frozen and has output embeddings of its own, in which new tokens would have to be
-            learned too; see also `load_base_model`, `start_items` and `PODConfig`.
+        ValueError: `item_start` is none of those, lacks `train`, or would change rows of a frozen base that are not
+            saved; the base has no positions left for an input beside the prompts, or is frozen and has output
+            embeddings of its own, in which new tokens would have to be learned too; see also `load_base_model`,
+            `start_items` and `PODConfig`.
     """
     if item_start not in get_args(ItemStart):
         raise ValueError(f"item_start must be one of {list(get_args(ItemStart))}, got {item_start!r}")
@@ -144,6 +145,13 @@ def build_model(
             raise ValueError(f"item_start={item_start!r} makes vectors of the training part and needs train=")
         vectors = processor.indexing.start_vectors(train, base.get_input_embeddings().embedding_dim)
         start_items(base, processor, vectors)
+        saved = is_scratch(base_model) or config.train_base or trained_rows or config.modules_to_save
+        if not saved:
+            raise ValueError(
+                f"item_start={item_start!r} changes embeddings of base model {base_model!r}, which is frozen, so they "
+                "would not be saved with the adapter: train all of it (train_base=True), train the rows of the IDs "
+                '(trainable_token_indices), or leave item_start="random"'
+            )
     limit = longest_input(base)
     if limit is not None and processor.max_input_length is None:
         if limit - config.num_virtual_tokens < 2:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from peft_pod.indexing import LeakWarning
 
-TEXT = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+from ..documentation import page, python_blocks
 
 
 def test_the_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (block,) = python_blocks(page("audit.md"))
     names: dict = {}
     with pytest.warns(LeakWarning):
         exec(compile(block, "docs/audit.md", "exec"), names)

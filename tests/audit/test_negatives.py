@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from peft_pod.audit.negatives import Lists, check_negatives, remark_popularity
+from peft_pod.corpus.candidates import candidate_sets
 
 from .cases import GivenWords, case_of, corpus_of, drawn_histories
 
@@ -106,6 +107,33 @@ def test_numbers_by_popularity_are_popularity() -> None:
     (remark,) = remark_popularity(case)
     assert (remark.name, remark.severity) == ("popularity among candidates", "remark")
     assert remark.metrics["HR@10"] > 0.3
+
+
+@pytest.mark.parametrize("which", ["rarest", "most frequent"])
+def test_negatives_told_by_popularity(which: str) -> None:
+    """People take popular items more often; the negatives are from the rarest, or the most frequent, tenth."""
+    rng = np.random.default_rng(3)
+    weights = 1 / np.arange(1, NUM_ITEMS + 1) ** 0.5
+    histories = [rng.choice(NUM_ITEMS, 6, replace=False, p=weights / weights.sum()).tolist() for _ in range(NUM_USERS)]
+    corpus = corpus_of(histories, NUM_ITEMS)
+    split = corpus.split()
+    order = np.argsort(split.train.item_counts, kind="stable")
+    pool = order[:30] if which == "rarest" else order[-30:]
+    words = GivenWords(rng.permutation(NUM_ITEMS))
+
+    def audited(draw) -> list[str]:
+        case = case_of(corpus, words, split, candidates=[draw(user, items) for user, items in enumerate(histories)])
+        return [finding.name for finding in [*check_negatives(case), *remark_popularity(case)]]
+
+    def planted(user: int, items: list[int]) -> np.ndarray:
+        return rng.permutation([items[-1], *negatives(rng, set(items), 9, pool)])
+
+    assert audited(planted) == ["negatives told by popularity"]
+    assert audited(lambda user, items: rng.permutation([items[-1], *negatives(rng, set(items))])) == [
+        "popularity among candidates"
+    ]
+    popular = candidate_sets(split, "test", count=19, negatives="popularity")
+    assert audited(lambda user, items: popular[user]) == []
 
 
 def test_without_popular_items_there_is_no_remark() -> None:

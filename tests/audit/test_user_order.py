@@ -36,6 +36,25 @@ def test_users_in_the_order_of_a_file_sorted_by_item() -> None:
     assert finding.metrics["HR@10"] > 0.05
 
 
+@pytest.mark.parametrize("name", ["embedded", "movielens-100k"])
+def test_corpora_where_any_two_users_have_items_in_common(name: str) -> None:
+    """Sorted by a held-out item, users give it away, whatever else they share; sorted by training items, they don't."""
+    corpus = load_corpus(name, None if name == "embedded" else real_data(name))
+    split = corpus.split()
+    words = np.random.default_rng(0).permutation(split.train.num_items)
+    training = split.train.sequences
+
+    def found_in_order_of(keys) -> list[str]:
+        order = sorted(range(split.train.num_users), key=lambda user: keys[user])
+        case = case_of(corpus, GivenWords(words, np.argsort(order)), split)
+        return [finding.name for finding in check_user_order(case)]
+
+    for part in ("validation", "test"):
+        assert found_in_order_of(split.targets(part)) == ["user IDs tell held-out items"]
+    for keys in ([items[-1] for items in training], [sorted(items) for items in training]):
+        assert found_in_order_of(keys) == []
+
+
 def test_users_in_the_order_of_training_items() -> None:
     for key in (min, lambda items: items[0], lambda items: items[-1]):
         assert found(sorted(range(NUM_USERS), key=lambda user, key=key: key(HISTORIES[user][:-2]))) == []

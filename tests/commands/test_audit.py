@@ -57,6 +57,7 @@ def test_options_of_the_indexing():
         (("--indexing-options", "pad"), "--indexing_options takes name=value"),
         (("--split", "temporal"), "needs either validation_cut"),
         (("--split", "by-user"), "there is no split 'by-user'"),
+        (("--seed", "-1"), "--seed must be a whole number from 0, got -1"),
         (("--tasks", "topn"), "unknown argument '--tasks'"),
         (("--limit", "3"), "unknown argument '--limit'"),
     ],

@@ -15,6 +15,7 @@ from peft_pod.tuner import template_texts
 
 from .runs import call, contents, read, save_bart, save_t5, small, train
 
+NO_VALIDATION = {"eval_strategy": "no", "load_best_model_at_end": False, "save_strategy": "epoch"}
 FILES = ["arguments.json", "log.json", "losses.png", "ranking.png", "ranks.parquet", "report.json"]
 
 
@@ -139,6 +140,28 @@ def test_resuming_what_had_ended_changes_nothing(tmp_path, length):
     assert after.keys() == before.keys()
     for name in ("report.json", "model/adapter_model.safetensors"):
         assert after[name] == before[name]
+
+
+def test_a_run_of_an_earlier_version_with_fewer_arguments(tmp_path):
+    """It did what the arguments that it lacks do by default; anything else is another run."""
+    options = small(tasks=["sequential"], max_steps=2, **NO_VALIDATION)
+    assert train(options, tmp_path / "run").status == 0
+    report = read(tmp_path / "run" / "report.json")
+    arguments = read(tmp_path / "run" / "arguments.json")
+    for section, name in (
+        *(("corpus", name) for name in ("prepare", "split", "split_options", "explanations_from_reviews", "segments")),
+        ("corpus", "indexing_options"),
+        ("model", "item_start"),
+    ):
+        del arguments[section][name]
+    (tmp_path / "run" / "arguments.json").write_text(json.dumps(arguments), encoding="utf-8")
+    done = call("evaluate", "--run", tmp_path / "run", "--limit", 7)
+    assert done.status == 0, done.err
+    assert read(tmp_path / "run" / "report-7.json")["tasks"] == report["tasks"]
+    done = train(options, tmp_path / "run", "--resume_from_checkpoint", "true", "--split", "temporal")
+    assert (done.status, "was begun with 'leave-one-out'" in done.err) == (2, True)
+    done = train(options, tmp_path / "run", "--resume_from_checkpoint", "true")
+    assert done.status == 0, done.err
 
 
 @pytest.mark.parametrize("mode", [["--no_train_base"], ["--no_train_base", "--lora_r", 4]], ids=["frozen", "lora"])

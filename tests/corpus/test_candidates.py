@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peft_pod.corpus import candidates, load_corpus
-from peft_pod.corpus.candidates import candidate_sets, draw_negatives, draw_popular_negatives
+from peft_pod.corpus.candidates import candidate_sets, draw_negatives, draw_popular_negatives, given_candidate_sets
+from peft_pod.corpus.split import Split
 from tests.corpora import hand_made_corpus
 
 
@@ -105,7 +106,63 @@ def test_a_small_catalogue_is_used_whole():
 def test_bad_input(split):
     with pytest.raises(ValueError, match=r"negatives must be one of \['uniform', 'popularity'\], got 'hard'"):
         candidate_sets(split, "test", negatives="hard")
+    with pytest.raises(ValueError, match="count must be at least 1, got -1"):
+        candidate_sets(split, "test", count=-1)
     with pytest.raises(ValueError, match="user 2 has no held-out item in 'test'; leave the user out"):
         candidate_sets(hand_made_corpus().split(), "test", users=np.array([0, 2]))
     with pytest.raises(ValueError, match="part must be 'validation' or 'test'"):
         candidate_sets(split, "train")
+
+
+def named(split: Split, count: int = 20) -> dict[str, list[str]]:
+    """For each user the first items of the catalogue that they did not take."""
+    return {
+        split.train.user_ids[user]: [
+            split.train.item_ids[item]
+            for item in sorted(set(range(split.train.num_items)) - set(split.all_items(user).tolist()))[:count]
+        ]
+        for user in range(split.train.num_users)
+    }
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_given_negatives_stand_with_the_answer_in_random_order(split: Split, part: str):
+    negatives = named(split)
+    sets = given_candidate_sets(split, part, {**negatives, "somebody else": ["no item"]}, seed=1)
+    places = []
+    for user, found in enumerate(sets):
+        items = [split.train.item_ids[item] for item in found.tolist()]
+        answer = split.train.item_ids[split.target(user, part)]
+        assert sorted(items) == sorted([answer, *negatives[split.train.user_ids[user]]])
+        places.append(items.index(answer))
+    assert len(set(places)) > 10, "the answer has no place of its own"
+    users = np.array([7, 3])
+    some = given_candidate_sets(split, part, negatives, users=users, seed=1)
+    assert [row.tolist() for row in some] == [sets[user].tolist() for user in (7, 3)]
+    other = given_candidate_sets(split, part, negatives, seed=2)
+    assert any((one != two).any() for one, two in zip(sets, other, strict=True))
+
+
+def test_given_negatives_may_differ_in_number(split: Split):
+    negatives = {user: items[: 1 + place % 5] for place, (user, items) in enumerate(named(split).items())}
+    sets = given_candidate_sets(split, "test", negatives)
+    assert sets.lengths.tolist() == [2 + user % 5 for user in range(80)]
+
+
+def test_given_negatives_that_cannot_be_are_refused(split: Split):
+    negatives = named(split)
+    user = split.train.user_ids[4]
+    answer, older = (split.train.item_ids[item] for item in (split.target(4, "test"), split.train.sequences[4][0]))
+    first = negatives[user][0]
+    for wrong, why in (
+        (["no item"], "'no item', which is not in the catalogue"),
+        ([first, first], f"'{first}', which is there already"),
+        ([answer], f"'{answer}', which the user took"),
+        ([older], f"'{older}', which the user took"),
+    ):
+        with pytest.raises(ValueError, match=f"user '{user}' has the negative {why}; 1 such"):
+            given_candidate_sets(split, "test", {**negatives, user: wrong})
+    with pytest.raises(ValueError, match=f"user '{user}' and 0 more have no negatives"):
+        given_candidate_sets(split, "test", {**negatives, user: []})
+    with pytest.raises(ValueError, match="part must be 'validation' or 'test'"):
+        given_candidate_sets(split, "train", negatives)

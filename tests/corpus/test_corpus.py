@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from peft_pod.corpus import Corpus, CorpusFormatError, load_corpus
 from tests.corpora import hand_made_corpus
@@ -64,19 +64,44 @@ def test_a_corpus_without_text_comes_back_without(tmp_path: Path):
     assert Corpus.load_from_disk(tmp_path).explanations is None
 
 
-def test_an_unfinished_folder_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Where saving over an older corpus stops halfway, the folder must not pass for either."""
-    corpus = hand_made_corpus()
-    corpus.save_to_disk(tmp_path)
+def test_saving_that_stops_halfway_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    older, corpus = load_corpus("embedded", num_users=5), hand_made_corpus()
+    older.save_to_disk(tmp_path / "older")
+    write = type(corpus.tables).save_to_disk
 
-    def full_disk(*args: object, **options: object) -> None:
+    def full_disk(tables: DatasetDict, folder: str) -> None:
+        write(tables, folder)
         raise OSError("no space left on device")
 
     monkeypatch.setattr(type(corpus.tables), "save_to_disk", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        corpus.save_to_disk(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"not a saved corpus: it has no corpus\.json"):
-        Corpus.load_from_disk(tmp_path)
+    for folder in ("older", "new"):
+        with pytest.raises(OSError, match="no space"):
+            corpus.save_to_disk(tmp_path / folder)
+    assert Corpus.load_from_disk(tmp_path / "older").fingerprint == older.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["older"]
+
+
+def test_an_older_corpus_is_replaced_with_all_its_tables(tmp_path: Path):
+    load_corpus("embedded", num_users=5).save_to_disk(tmp_path / "saved")
+    corpus = hand_made_corpus()
+    bare = Corpus.from_tables("bare", {name: corpus.tables[name] for name in ("interactions", "items")})
+    bare.save_to_disk(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
+        "corpus.json",
+        "dataset_dict.json",
+        "interactions",
+        "items",
+    ]
+    assert Corpus.load_from_disk(tmp_path / "saved").fingerprint == bare.fingerprint
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path):
+    """Saved among the Parquet files of another corpus, it once came back with their rows and its own name."""
+    other = load_corpus("embedded", num_users=5)
+    other.to_parquet(tmp_path / "other")
+    with pytest.raises(FileExistsError, match=r"with README\.md, .*interactions\.parquet"):
+        hand_made_corpus().save_to_disk(tmp_path / "other")
+    assert Corpus.load_from_disk(tmp_path / "other").fingerprint == other.fingerprint
 
 
 def test_a_loaded_corpus_does_not_destroy_its_own_folder(tmp_path: Path):

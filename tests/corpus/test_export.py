@@ -80,6 +80,24 @@ def test_the_configurations_of_the_card_are_read_by_datasets(tmp_path: Path):
     corpus.to_parquet(tmp_path / "hand-made")
     back = load_corpus("datasets", tmp_path / "hand-made")
     assert back.fingerprint == corpus.fingerprint
+    assert (back.name, back.steps[:-1], back.steps[-1].name) == (corpus.name, corpus.steps, "read datasets")
+    assert load_corpus("datasets", tmp_path / "hand-made", name="mine").name == "mine"
+
+
+def test_folders_of_one_name_are_not_confused(tmp_path: Path):
+    """`datasets` keeps what it read under the folder's name, and once gave the first folder's rows for the second."""
+    corpora = [hand_made_corpus(), load_corpus("embedded", num_users=5)]
+    for number, corpus in enumerate(corpora):
+        corpus.to_parquet(tmp_path / str(number) / "export")
+    for number, corpus in enumerate(corpora):
+        assert load_corpus("datasets", tmp_path / str(number) / "export").fingerprint == corpus.fingerprint
+
+
+def test_a_folder_that_was_written_anew_is_read_anew(tmp_path: Path):
+    for corpus in (hand_made_corpus(), load_corpus("embedded", num_users=5)):
+        corpus.to_parquet(tmp_path / "export")
+        assert load_corpus("datasets", tmp_path / "export").fingerprint == corpus.fingerprint
+        shutil.rmtree(tmp_path / "export")
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

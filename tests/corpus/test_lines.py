@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peft_pod.corpus import CorpusFormatError
+from peft_pod.corpus import CorpusFormatError, lines
 from peft_pod.corpus.lines import find_file, is_whole_number, read_lines, read_text
 
 
@@ -110,3 +110,40 @@ def test_find_file_says_what_is_there(tmp_path: Path):
 )
 def test_is_whole_number(text: str, expected: bool):
     assert is_whole_number(text) == expected
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setattr(lines, "LONGEST_LINE", 2**20)
+    longest = b"a" * (2**20 - 1) + b"\n"
+    data = longest + b"b" * 2**20 + b"\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    found = read_lines(path)
+    assert next(found) == (1, "a" * (2**20 - 1))
+    with pytest.raises(CorpusFormatError, match="line 2: the line has no end within 1 MiB"):
+        next(found)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_a_file_that_is_too_large_to_be_read_whole_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setattr(lines, "LARGEST_TEXT", 2**20)
+    monkeypatch.setattr(lines, "_PIECE", 1000)
+    path = tmp_path / name
+    for size, fits in ((2**20, True), (2**20 + 1, False)):
+        path.write_bytes(gzip.compress(b"a" * size) if name.endswith(".gz") else b"a" * size)
+        if fits:
+            assert read_text(path) == "a" * size
+        else:
+            with pytest.raises(CorpusFormatError, match=r"a\.json.* has more than 1 MiB of text"):
+                read_text(path)
+
+
+def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path):
+    (tmp_path / "a.json").write_bytes(b'{"a":\n "\xff"}\n')
+    with pytest.raises(CorpusFormatError, match=r"a\.json, line 2: the text is not utf-8"):
+        read_text(tmp_path / "a.json")

@@ -166,6 +166,7 @@ def test_steps_follow_those_before_and_stay_with_the_corpus(tmp_path):
     [
         ({"repeats": "all"}, r"repeats must be one of \['keep', 'first', 'last'\], got 'all'"),
         ({"min_rating": float("nan")}, "min_rating must be a finite number or None, got nan"),
+        ({"min_rating": "4"}, "min_rating must be a finite number or None, got '4'"),
         ({"k_core_users": -1}, "k_core_users must be a whole number from 0, got -1"),
         ({"k_core_items": 2.5}, "k_core_items must be a whole number from 0, got 2.5"),
         ({"kcore": 5}, "prepare has no option 'kcore'; its options are drop_duplicates, repeats"),

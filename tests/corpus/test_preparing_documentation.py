@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from peft_pod.corpus import load_corpus
 from tests.corpora import real_data
+from tests.documentation import page, python_blocks, run_blocks
 
-ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs" / "corpus.md").read_text(encoding="utf-8")
+DOCS = page("corpus.md")
 SECTIONS = DOCS[DOCS.index("## Preparing") : DOCS.index("## Large corpora")]
 CHECKS = """
 assert [step.name for step in prepared.steps][-4:] == ["drop duplicates", "drop repeats", "rating threshold", "k-core"]
 assert split.target(0, "test") >= -1 and len(split.fingerprint) == 12
 assert len(sets) == len(split.evaluated_users("test"))
+assert [len(row) for row in given] == [50] * 100
+assert prepared.steps[-4].counts == {"exact duplicates dropped": 0}
 """
 
 
 def test_the_blocks_run_one_after_the_other(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", SECTIONS, re.DOTALL)
-    assert len(blocks) == 3
-    path = tmp_path / "script.py"
-    path.write_text("\n".join([*blocks, CHECKS]), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    finished = subprocess.run(
-        [sys.executable, path.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert "exact duplicates dropped" in finished.stdout
+    blocks = python_blocks(SECTIONS)
+    assert len(blocks) == 4
+    printed = run_blocks(blocks, tmp_path, checks=CHECKS)
+    assert "k-core (users 5, items 5)" in printed
 
 
 def test_users_of_movielens_that_a_temporal_split_can_test() -> None:

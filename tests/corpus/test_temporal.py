@@ -134,6 +134,12 @@ def test_fractions_are_shares_of_the_interactions():
         ({"validation_cut": 50, "test_cut": 80, "test_fraction": 0.1}, "needs either"),
         ({"validation_fraction": 0.0, "test_fraction": 0.1}, "must be above 0 and together below 1, got 0.0 and 0.1"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "together below 1"),
+        (
+            {"validation_fraction": "0.1", "test_fraction": 0.1},
+            "must be above 0 and together below 1, got '0.1' and 0.1",
+        ),
+        ({"validation_cut": 50.5, "test_cut": 80}, "must be whole numbers, as timestamps are, got 50.5"),
+        ({"validation_cut": 50, "test_cut": "80"}, "must be whole numbers, as timestamps are, got '80'"),
         ({"validation_cut": 80, "test_cut": 80}, "validation cut must be before the test cut, got 80 and 80"),
         ({"validation_cut": 5, "test_cut": 80}, "nothing is before the validation cut 5.*from 5 to 99"),
         ({"validation_cut": 50, "test_cut": 100}, "nothing is after the test cut 100.*from 5 to 99"),

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from peft_pod.corpus import load_corpus
 from tests.corpora import real_data
+from tests.documentation import page, python_blocks, run_blocks
 
-ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs" / "corpus.md").read_text(encoding="utf-8")
+DOCS = page("corpus.md")
 SECTIONS = DOCS[DOCS.index("## Explanations from reviews") : DOCS.index("## The embedded corpus")]
 CHECKS = """
 found = explained.explanations
@@ -27,19 +24,17 @@ assert sorted(path.name for path in Path("as-pod").iterdir()) == [
 
 
 def test_the_blocks_run_one_after_the_other(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", SECTIONS, re.DOTALL)
+    blocks = python_blocks(SECTIONS)
     assert len(blocks) == 2
-    path = tmp_path / "script.py"
-    start = "from peft_pod.corpus import load_corpus"
-    path.write_text("\n".join([start, blocks[0], "corpus_of_reviews = corpus", blocks[1], CHECKS]), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    finished = subprocess.run(
-        [sys.executable, path.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    printed = run_blocks(
+        [blocks[0], "corpus_of_reviews = corpus", blocks[1]],
+        tmp_path,
+        before="from peft_pod.corpus import load_corpus",
+        checks=CHECKS,
     )
-    assert finished.returncode == 0, finished.stderr
     promised = re.search(r"^# (\{'user_id'.*\})$", blocks[0], re.MULTILINE)
     assert promised is not None
-    assert finished.stdout.splitlines()[0] == promised[1]
+    assert printed.splitlines()[0] == promised[1]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from peft_pod.training import build_tokenizer
 from ..corpora import hand_made_corpus
 
 
-def processor_with(indexing_name, tasks=("sequential",)):
+def processor_with(indexing_name, tasks=("sequential",), **options):
     split = hand_made_corpus().split()
-    indexing = load_indexing(indexing_name)
+    indexing = load_indexing(indexing_name, **options)
     if indexing.leaks:
         with pytest.warns(UserWarning, match="held-out items included"):
             indexing.fit_split(split)
@@ -55,6 +55,11 @@ def test_writing_it_again_replaces_the_section_alone(tmp_path):
     assert "An old note." not in card
     assert card.count("## Recommending with this model") == card.count("A new note.") == 1
     assert card.rstrip().endswith("Written by hand.")
+
+
+def test_without_names_of_users_the_history_is_given(tmp_path):
+    describe_recommender(tmp_path, processor_with("atomic", users="none"), 3, 4)
+    assert 'recommender.recommend("any name", history=["item id", "item id"], k=10)\n```' in card_of(tmp_path)
 
 
 def test_a_leaking_scheme_is_said_to_leak_even_after_loading_and_saving_elsewhere(tmp_path):

@@ -5,6 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peft_pod.corpus import load_corpus
 from peft_pod.corpus.split import TrainingPart
@@ -83,6 +85,24 @@ def test_collaborative_names_are_as_short_as_a_quarter_of_free_names_allows(
     assert max(deepest.values()) <= branching
 
 
+@pytest.mark.parametrize("scheme", ["collaborative", "semantic"])
+@settings(deadline=None, max_examples=25)
+@given(data=st.data(), num_items=st.integers(1, 150), branching=st.integers(2, 7))
+def test_no_node_of_the_tree_of_names_has_more_children_than_asked(
+    scheme: str, data: st.DataObject, num_items: int, branching: int
+) -> None:
+    items = st.integers(0, num_items - 1)
+    train = make_train(data.draw(st.lists(st.lists(items, max_size=6), max_size=8)), num_items)
+    indexing = load_indexing(scheme, branching=branching).fit(train)
+    parts = [word_tokens(word) for word in indexing.item_words]
+    # The last number of `semantic` has as many values as equal codes make needed.
+    for level in range(len(parts[0]) - (scheme == "semantic")):
+        children: dict[tuple[str, ...], set[str]] = {}
+        for tokens in parts:
+            children.setdefault(tuple(tokens[:level]), set()).add(tokens[level])
+        assert max(map(len, children.values())) <= branching
+
+
 @pytest.mark.parametrize("indexing", [CollaborativeIndexing(branching=6, levels=1), HybridIndexing(clusters=6)])
 def test_what_is_taken_together_shares_the_first_token(indexing: Indexing) -> None:
     words = indexing.fit(groups_of_friends(6, 10)).item_words
@@ -133,7 +153,7 @@ def test_semantic_names_of_given_vectors() -> None:
         ("semantic", {"dimension": 2.5}, "dimension must be a whole number of at least 1, got 2.5"),
         ("hybrid", {"clusters": True}, "clusters must be a whole number of at least 1, got True"),
         ("title", {"max_words": 0}, "max_words must be a whole number of at least 1, got 0"),
-        ("title", {"separator": " "}, "separator must be a single sign"),
+        ("title", {"separator": " "}, "separator must be a single punctuation mark"),
     ],
 )
 def test_wrong_options_are_named(scheme: str, options: dict[str, object], message: str) -> None:

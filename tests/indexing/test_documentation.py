@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 from peft_pod.indexing import available_indexings
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "item-ids.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+from ..documentation import page, python_blocks, run_blocks
+
+PAGE = page("item-ids.md")
+BLOCKS = python_blocks(PAGE)
 
 CHECKS = """
 assert indexing.item_position(indexing.item_word(7)) == 7
@@ -25,13 +22,7 @@ assert split.train.item_counts[popular.item_position("item_0001")] == split.trai
 
 
 def test_the_blocks_run_one_after_the_other(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text("\n".join([*BLOCKS, CHECKS]), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    finished = subprocess.run(
-        [sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
-    )
-    assert finished.returncode == 0, finished.stderr
+    run_blocks(BLOCKS, tmp_path, checks=CHECKS)
     assert len(BLOCKS) == 3
 
 

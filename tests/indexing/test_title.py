@@ -24,6 +24,15 @@ def titled(titles: list[str], num_users: int = 2) -> TrainingPart:
         ("one two three four five six seven", "one_two_three_four_five_six"),
         ("Amélie", "Amélie"),
         ("ﬁne ½ ＳＯＡＰ", "fine_1_2_SOAP"),
+        ("Ame\u0301lie x\u0301y", "Amélie_x\u0301y"),
+        ("हिन्दी किताब", "हिन्दी_किताब"),
+        ("ภาษาไทย ดี!", "ภาษาไทย_ดี"),
+        ("كِتَابٌ، جديد", "كِتَابٌ_جديد"),
+        ("\u200fספר\u200f טוב", "ספר_טוב"),
+        ("可愛い・本", "可愛い_本"),
+        ("❤\ufe0f Soap 👍🏽", "Soap"),
+        ("1\ufe0f\u20e3 \u0301soap", "1_soap"),
+        ("❤\ufe0f👍🏽", "item_1"),
         ("Die Hard <3>", "Die_Hard_3"),
         ("a" * 90, "a" * 60),
         ("user_12", "user_12_2"),
@@ -46,6 +55,17 @@ def test_a_number_tells_equal_titles_apart_and_follows_no_order_of_the_catalogue
         assert all(word.casefold().startswith("soap") for word in (words[0], *words[2:]))
         orders.add(words)
     assert len(orders) > 3
+
+
+def test_hundreds_of_equal_titles_are_numbered() -> None:
+    words = TitleIndexing().fit(titled(["Soap"] * 500)).item_words
+    assert set(words) == {"Soap", *(f"Soap_{number}" for number in range(2, 501))}
+
+
+@pytest.mark.parametrize("separator", ["", "__", " ", "a", "7", "<", ">", "\u0301", "\u200d", "\u00a0"])
+def test_what_cannot_stand_between_words_is_refused(separator: str) -> None:
+    with pytest.raises(ValueError, match="separator must be a single punctuation mark or symbol other than < and >"):
+        TitleIndexing(separator=separator)
 
 
 def test_words_are_cut_and_joined_as_asked() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8"), re.DOTALL)
+from ..documentation import page, python_blocks, run_blocks
+
+BLOCKS = python_blocks(page("evaluation.md"))
 NEEDS_DATA = "PEFT_POD_DATA"
 STANDS_ALONE = "__main__"
 
@@ -31,26 +28,15 @@ assert metric.compute(predictions=[["a", "b"], ["c"]], references=["b", "c"]) ==
 """
 
 
-def run(script: str, folder: Path) -> str:
-    path = folder / "script.py"
-    path.write_text(script, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    finished = subprocess.run(
-        [sys.executable, path.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
-
-
 def test_the_blocks_run_one_after_the_other(tmp_path: Path) -> None:
     """All but the one that needs the data of the paper; `test_scores_on_the_corpora_of_the_paper` has its numbers."""
     blocks = [block for block in BLOCKS if NEEDS_DATA not in block and STANDS_ALONE not in block]
     assert len(blocks) == len(BLOCKS) - 2
-    printed = run("\n".join([*blocks, CHECKS]), tmp_path)
+    printed = run_blocks(blocks, tmp_path, checks=CHECKS)
     assert "sequential: test, full catalogue, history excluded, 20 beams, leave-one-out, 50 users" in printed
     assert "†" not in printed
 
 
 def test_the_script_for_several_processes(tmp_path: Path) -> None:
     (block,) = (block for block in BLOCKS if STANDS_ALONE in block)
-    assert run(block, tmp_path) == "fmr is 0.67\n"
+    assert run_blocks([block], tmp_path) == "fmr is 0.67\n"

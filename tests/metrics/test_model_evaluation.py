@@ -153,6 +153,17 @@ def test_metrics_and_conventions_are_passed_on(recommender, split):
         evaluate_model(recommender.engine, split, text_convention="own")
 
 
+def test_users_with_several_held_out_sentences_count_once(recommender):
+    temporal = load_corpus("embedded", num_users=21, num_items=40).split(
+        "temporal", validation_fraction=0.1, test_fraction=0.1
+    )
+    samples = recommender.processor.task("explanation").evaluation_samples(temporal, "test")
+    users = {sample.user for sample in samples}
+    assert len(users) < len(samples)
+    protocol = evaluate_model(recommender.engine, temporal, tasks=["explanation"])["explanation"].protocol
+    assert (protocol.num_users, protocol.details["sentences"]) == (len(users), len(samples))
+
+
 def test_baselines_are_asked_what_the_model_is_asked(recommender, split, monkeypatch):
     """The samples that the engine gets and the users, histories and candidates that the baselines get."""
     asked = {}

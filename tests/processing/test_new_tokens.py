@@ -39,6 +39,11 @@ KINDS = {**TOKENIZERS, "split-first": split_first}
 every_kind = pytest.mark.parametrize("kind", list(KINDS))
 
 
+def test_a_whole_word_that_the_tokenizer_would_cut_is_refused():
+    with pytest.raises(ValueError, match=r"the ID 'Mint▁Soap' cannot be one token.*Choose another separator"):
+        train_tokenizer(TEXTS, 300, whole_words=["Mint_Soap", "Mint▁Soap"])
+
+
 @every_kind
 def test_each_token_is_written_as_itself_wherever_it_stands(kind, tmp_path):
     tokenizer = KINDS[kind]()

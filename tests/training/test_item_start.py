@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration, set_seed
 
 from peft_pod.corpus import load_corpus
 from peft_pod.indexing import collaborative_vectors, load_indexing
-from peft_pod.processing import PODProcessor
+from peft_pod.processing import PODProcessor, train_tokenizer
 from peft_pod.tasks import load_task
 from peft_pod.training import build_model, build_tokenizer, load_base_model, start_items
 
@@ -74,6 +74,43 @@ def test_vectors_that_do_not_fit_are_refused(train):
     base = load_base_model("scratch:tiny", processor.tokenizer)
     with pytest.raises(ValueError, match=r"vectors has shape \(60, 5\), but there are 60 items.* 64 numbers"):
         start_items(base, processor, collaborative_vectors(train, 5))
+
+
+def save_t5(folder, tokenizer, spare_rows=0):
+    set_seed(1)
+    config = T5Config(
+        vocab_size=len(tokenizer) + spare_rows, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    base = T5ForConditionalGeneration(config)
+    base.get_input_embeddings().weight.data[len(tokenizer) :] = 0
+    base.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_spare_rows_of_zeros_get_the_scale_of_all_embeddings(train, tmp_path):
+    base = save_t5(tmp_path, train_tokenizer(["take the next user_ item_"] * 9, 300), spare_rows=128)
+    indexing, tasks = load_indexing("atomic", users="none").fit(train), [load_task("sequential")]
+    processor = PODProcessor(build_tokenizer(base, train, indexing, tasks), indexing, tasks)
+    before = load_base_model(base, processor.tokenizer).get_input_embeddings().weight.detach()
+    assert not before[processor.new_token_ids()].any()
+    model = build_model(base, processor, train=train, item_start="collaborative", train_base=True)
+    after = model.get_base_model().get_input_embeddings().weight.detach()
+    known = collaborative_vectors(train, 16).any(axis=1)
+    rows = after[[tokens[0] for tokens in processor.item_tokens()]][torch.from_numpy(known)]
+    assert rows.square().mean().sqrt().item() == pytest.approx(before.square().mean().sqrt().item(), rel=1e-4)
+
+
+def test_rows_of_a_frozen_base_that_would_not_be_saved_are_left_alone(train, tmp_path):
+    """Its tokenizer has each ID as one token already, so no row is new, and none is saved with the adapter."""
+    processor = make_processor(train)
+    base = save_t5(tmp_path, processor.tokenizer)
+    with pytest.raises(ValueError, match=r"changes embeddings of base model .*, which is frozen, .*train_base=True"):
+        build_model(base, processor, train=train, item_start="collaborative")
+    build_model(base, processor, train=train, item_start="collaborative", train_base=True)
+    rows = [tokens[0] for tokens in processor.item_tokens()]
+    build_model(base, processor, train=train, item_start="collaborative", trainable_token_indices=rows)
 
 
 def test_a_base_from_scratch_comes_back_from_its_config(train, tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForSeq2SeqLM,
     BartConfig,
@@ -27,7 +29,7 @@ from peft_pod.training import build_model, build_tokenizer, load_base_model
 from peft_pod.training.base_model import fit_embeddings
 from peft_pod.training.item_start import token_starts
 
-from ..processing.tokenizers_for_tests import TEXTS
+from ..processing.tokenizers_for_tests import TEXTS, byte_level
 
 OPTIONS = {"collaborative": {"branching": 4}, "semantic": {"branching": 4, "levels": 2}, "hybrid": {"clusters": 6}}
 SCHEMES = ["atomic", *OPTIONS]
@@ -155,6 +157,10 @@ def test_new_tokens_are_learned_saved_and_loaded(split, base_folder, tmp_path, a
     user = split.train.user_ids[3]
     expected = recommender.recommend(user, k=5)
     recommender.save_pretrained(tmp_path / "model")
+    if "train_base" not in arguments:
+        saved = load_file(tmp_path / "model" / "adapter_model.safetensors")
+        tables = [name for name, one in saved.items() if one.shape[:1] == (len(processor.tokenizer),)]
+        assert tables == [], "the rows of new tokens are enough"
     loaded = Recommender.from_pretrained(tmp_path / "model")
     assert loaded.processor.indexing.tokens() == processor.indexing.tokens()
     found = loaded.recommend(user, k=5)
@@ -162,16 +168,63 @@ def test_new_tokens_are_learned_saved_and_loaded(split, base_folder, tmp_path, a
     assert [one.score for one in found] == pytest.approx([one.score for one in expected], abs=1e-4)
 
 
-def test_a_frozen_base_with_output_embeddings_of_its_own_is_refused(split, tmp_path):
-    tokenizer = train_tokenizer([*TEXTS, string.ascii_letters], 300)
+def save_bart(folder, **arguments):
+    """A BART with a byte-level tokenizer."""
+    tokenizer = byte_level()
+    set_seed(1)
     config = BartConfig(
         vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, pad_token_id=0, eos_token_id=1,
-        decoder_start_token_id=1, tie_word_embeddings=False,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, bos_token_id=0, pad_token_id=1,
+        eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None, **arguments,
     )  # fmt: skip
-    BartForConditionalGeneration(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    base = str(tmp_path)
+    BartForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_rows_that_are_trained_beside_a_frozen_base_are_read_wherever_it_reads_tokens(
+    split, base_folder, tmp_path, kind
+):
+    base = base_folder if kind == "t5" else save_bart(tmp_path / "base")
+    processor = make_processor(split, base, "atomic", users="tokens")
+    model = build_model(base, processor, train=split.train, item_start="collaborative").eval()
+    (rows,) = (one for name, one in model.named_parameters() if one.requires_grad and "trainable_tokens" in name)
+    sample = load_task("sequential").evaluation_samples(split, "validation")[0]
+    encoded = processor(sample, "sequential")
+    batch = {name: torch.tensor([value]) for name, value in encoded.items()}
+    new = processor.new_token_ids()
+    answer, taken = encoded["labels"][0], processor.item_tokens()[sample.items["history"][0]][0]
+    (other,) = [token for token in new if token not in (*encoded["input_ids"], *encoded["labels"])][:1]
+    assert answer not in encoded["input_ids"]
+    old = list(range(3, min(new)))
+
+    def changed_by(token):
+        """What a change of its row does to the logits."""
+        with torch.no_grad():
+            before = model(**batch).logits[0]
+            step = torch.randn(16, generator=torch.Generator().manual_seed(0))
+            rows[new.index(token)] += step
+            after = model(**batch).logits[0]
+            rows[new.index(token)] -= step
+        return (after - before).abs()
+
+    change = changed_by(other)
+    assert change[:, other].min() > 1e-4  # output
+    assert change[:, old].max() < 1e-6
+    change = changed_by(answer)
+    assert change[0, old].max() < 1e-6  # at the first place, the decoder has not read the answer yet
+    assert change[1, old].max() > 1e-4
+    assert changed_by(taken)[0, old].max() > 1e-5  # the encoder
+
+    recommender = Recommender(model, processor, Catalogue.from_split(split))
+    recommender.save_pretrained(tmp_path / "model")
+    user = split.train.user_ids[3]
+    assert Recommender.from_pretrained(tmp_path / "model").recommend(user, k=60) == recommender.recommend(user, k=60)
+
+
+def test_a_frozen_base_with_output_embeddings_of_its_own_is_refused(split, tmp_path):
+    base = save_bart(tmp_path, tie_word_embeddings=False)
     processor = make_processor(split, base)
     with pytest.raises(ValueError, match=r"has output embeddings of its own.*train_base=True.*form=\"text\""):
         build_model(base, processor)
@@ -185,6 +238,21 @@ def test_titles_need_no_tokens_and_cannot_start_from_vectors(split, base_folder)
     build_model(base_folder, processor)
     with pytest.raises(ValueError, match="vectors can only start IDs of one token each or of new tokens"):
         build_model(base_folder, processor, train=split.train, item_start="collaborative")
+
+
+@pytest.mark.parametrize("id_tokens", ["whole", "pieces"])
+def test_titles_of_which_one_begins_the_other_are_all_found(split, id_tokens):
+    titles = ["Soap", "Soap Bar", "Soap Bar Mint", "Soap", "Brush", "Brush Soap"]
+    train = replace(split.train, item_titles=[*titles, *split.train.item_titles[len(titles) :]])
+    indexing, tasks = load_indexing("title").fit(train), [load_task("sequential")]
+    tokenizer = build_tokenizer("scratch:tiny", train, indexing, tasks, vocabulary_size=300, id_tokens=id_tokens)
+    processor = PODProcessor(tokenizer, indexing, tasks)
+    tokens = processor.item_tokens()
+    assert (tokens[1][: len(tokens[0])] == tokens[0]) == (id_tokens == "pieces" and indexing.item_words[0] == "Soap")
+    recommender = Recommender(build_model("scratch:tiny", processor).eval(), processor, Catalogue.from_split(split))
+    ids = split.train.item_ids
+    found = recommender.recommend(split.train.user_ids[0], history=[ids[9]], k=60, exclude_seen=False)
+    assert sorted(one.item_id for one in found) == sorted(ids)
 
 
 def test_a_model_that_names_no_users_serves_strangers(split, tmp_path):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
 
-ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "method.md").read_text(encoding="utf-8"), re.DOTALL)
+from ..documentation import page, python_blocks
+
+BLOCKS = python_blocks(page("method.md"))
 
 
 def test_the_blocks_run_one_after_the_other(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,7 @@ def _has(path: Path, word: bytes) -> bool:
     try:
         with open_binary(path) as file:
             return word in file.read(_PEEK)
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +13,12 @@ from ..steps import Step
 from .amazon_items import read_descriptions
 from .blocks import Rows
 from .delimited import Dialect, read_delimited, read_header
-from .files import matching, one_of
+from .files import matching, one_of, whole_or_parts
 from .interactions import make_interactions
 from .items import Catalogue, make_items
 from .rules import BadTimestamps, ExactDuplicates, Repeats, Rules
 
 _FILES = r"(?P<key>.+)\.csv(?:\.gz)?"
-_PART = re.compile(r"(?P<category>.+)\.(?P<part>train|valid|test)")
-_PARTS = ("train", "valid", "test")
 _HEADER = ["user_id", "parent_asin", "rating", "timestamp"]
 _TYPES = {"user_id": pa.string(), "parent_asin": pa.string(), "timestamp": pa.int64(), "rating": pa.float64()}
 _EXPECTED = "*.csv[.gz] with the columns user_id, parent_asin, rating, timestamp"
@@ -57,7 +54,8 @@ def read_amazon_ratings(
         ValueError: an option does not have a value that it can have.
     """
     rules = Rules(exact_duplicates, repeats, bad_timestamps, "ms")
-    found = _by_category(data_dir)
+    files = {key: path for key, path in matching(data_dir, _FILES).items() if _is_of_the_release(path)}
+    found = whole_or_parts(data_dir, files, ".csv[.gz]")
     firsts = {key: paths[0] for key, paths in found.items()}
     category, _ = one_of(data_dir, firsts, category, "category", _EXPECTED)
     paths = found[category]
@@ -65,8 +63,8 @@ def read_amazon_ratings(
     metadata = matching(data_dir, r"meta_(?P<key>.+?)\.jsonl(?:\.gz)?").get(category)
     described = None if metadata is None else read_descriptions(metadata, 2023, interactions, catalogue)
     items, item_counts = make_items(interactions, described, catalogue=catalogue)
-    files = ", ".join(path.name for path in [*paths, metadata] if path)
-    settings = {"files": files, "catalogue": catalogue, **rules.settings()}
+    names = ", ".join(path.name for path in [*paths, metadata] if path)
+    settings = {"files": names, "catalogue": catalogue, **rules.settings()}
     step = Step("read amazon-2023-ratings", settings, {**counts, **item_counts})
     name = f"amazon-2023-ratings/{category}" if name is None else name
     return Corpus.from_tables(name, {"interactions": interactions, "items": items}, [step])
@@ -84,28 +82,6 @@ def _is_of_the_release(path: Path) -> bool:
         return read_header(path)[: len(_HEADER)] == _HEADER
     except (CorpusFormatError, OSError):
         return False
-
-
-def _by_category(folder: Path) -> dict[str, list[Path]]:
-    """The files of each category: one, or the three parts."""
-    found: dict[str, list[Path]] = {}
-    parts: dict[str, dict[str, Path]] = {}
-    for key, path in matching(folder, _FILES).items():
-        if not _is_of_the_release(path):
-            continue
-        match = _PART.fullmatch(key)
-        if match:
-            parts.setdefault(match["category"], {})[match["part"]] = path
-        else:
-            found[key] = [path]
-    for category, paths in parts.items():
-        missing = [part for part in _PARTS if part not in paths]
-        if missing:
-            raise FileNotFoundError(f"{folder} has {category} in parts, but no file {category}.{missing[0]}.csv[.gz]")
-        if category in found:
-            raise CorpusFormatError(f"{folder} has {category} whole and in parts; keep one of the two")
-        found[category] = [paths[part] for part in _PARTS]
-    return found
 
 
 def _rows(paths: list[Path]) -> Iterator[Rows]:

@@ -11,13 +11,11 @@ from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
-from ..lines import malformed, open_binary
+from ..lines import LONGEST_LINE, malformed, open_binary
 from ..schema import CorpusFormatError
 
 BLOCK_SIZE = 16 * 2**20
 """How many bytes of a file are looked at at once."""
-LONGEST_LINE = 64 * 2**20
-"""A line with more bytes than this is refused: something that is not a text file has no lines."""
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -14,8 +14,8 @@ from ..encoding import EncodedInteractions
 from ..filters import exact_duplicates, repeated
 from ..ragged import IntArray
 from ..schema import MAX_TIMESTAMP, CorpusFormatError
+from ..spool import as_dataset, rows_in_order
 from .rules import Rules
-from .spool import as_dataset, rows_in_order
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 
 from ..corpus import Corpus
 from ..schema import REQUIRED_COLUMNS
+from ..spool import as_dataset
 from ..steps import Step
 from .blocks import Rows
 from .files import listed
@@ -57,8 +57,8 @@ def read_columns(
             `interactions.*`.
         catalogue: whether items that nobody took stay.
         timestamp_unit: of a column of numbers; Parquet's own times are converted.
-        timestamps: `"column"`, or `"order"` for a file without times: a row's time is then its place among those of its
-            user.
+        timestamps: `"column"`, or `"order"` for a file without times: a row's time is then its place in the
+            file, from 0.
         exact_duplicates: what becomes of rows that equal an earlier one.
         repeats: what becomes of other rows of one user with one item.
         bad_timestamps: what becomes of rows without a time, or with one that cannot be.
@@ -94,7 +94,7 @@ def read_columns(
     if "explanations" in files:
         texts = {column: column for column in REQUIRED_COLUMNS["explanations"]}
         rows = [rows.table for rows in TableFile(files["explanations"], texts, set(), delimiter).rows()]
-        tables["explanations"] = Dataset(pa.concat_tables(rows).combine_chunks())
+        tables["explanations"] = as_dataset(pa.concat_tables(rows).combine_chunks())
         counts["explanations read"] = len(tables["explanations"])
     settings = {
         "files": ", ".join(file.name for file in files.values()),

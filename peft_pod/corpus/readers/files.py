@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..schema import CorpusFormatError
+
+PARTS = ("train", "valid", "test")
 
 
 def listed(folder: Path, most: int = 10) -> str:
@@ -32,6 +35,40 @@ def matching(folder: Path, pattern: str) -> dict[str, Path]:
             if first.name not in (path.name, path.name.removesuffix(".gz")):
                 raise CorpusFormatError(f"{folder} has {first.name} and {path.name}; keep one of the two in the folder")
     return found
+
+
+def whole_or_parts(folder: Path, found: Mapping[str, Path], ending: str) -> dict[str, list[Path]]:
+    """The files of each key: one, or three whose keys end in `.train`, `.valid` and `.test`, in this order.
+
+    Args:
+        folder: where they are, for messages.
+        found: what `matching` returned.
+        ending: of the files, for messages.
+
+    Raises:
+        FileNotFoundError: one of the three parts is missing.
+        CorpusFormatError: a key has a whole file and parts.
+
+    Example:
+        >>> whole_or_parts(Path("x"), {f"a.{part}": Path(f"a.{part}.csv") for part in PARTS}, ".csv").keys()
+        dict_keys(['a'])
+    """
+    whole: dict[str, list[Path]] = {}
+    parts: dict[str, dict[str, Path]] = {}
+    for key, path in found.items():
+        of, _, part = key.rpartition(".")
+        if of and part in PARTS:
+            parts.setdefault(of, {})[part] = path
+        else:
+            whole[key] = [path]
+    for key, paths in parts.items():
+        missing = [part for part in PARTS if part not in paths]
+        if missing:
+            raise FileNotFoundError(f"{folder} has {key} in parts, but no file {key}.{missing[0]}{ending}")
+        if key in whole:
+            raise CorpusFormatError(f"{folder} has {key} whole and in parts; keep one of the two")
+        whole[key] = [paths[part] for part in PARTS]
+    return whole
 
 
 def one_of(folder: Path, found: dict[str, Path], wanted: str | None, option: str, expected: str) -> tuple[str, Path]:

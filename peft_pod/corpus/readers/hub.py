@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,23 +13,28 @@ from datasets import (
     Features,
     Value,
     concatenate_datasets,
+    config,
     get_dataset_config_names,
     load_dataset,
     load_from_disk,
 )
 from datasets.exceptions import DatasetsError
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from ..corpus import Corpus
+from ..export import NAME_FILE, read_description
+from ..fingerprint import settings_fingerprint
 from ..schema import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, CorpusFormatError, conform
+from ..spool import as_dataset, collect
 from ..steps import Setting, Step
 from .columns import COLUMNS, check_columns
 from .interactions import survey
 from .items import make_items
-from .spool import as_dataset, collect
 
 _BATCH = 100_000
 _INTERACTIONS, _ITEMS = "interactions", "items"
-_FOLDER_OF_ALL, _FOLDER_OF_ONE, _SAVED = "dataset_dict.json", "state.json", "corpus.json"
+_FOLDER_OF_ALL, _FOLDER_OF_ONE = "dataset_dict.json", "state.json"
 
 
 def read_datasets(
@@ -41,7 +47,8 @@ def read_datasets(
     """Read a data set that has the tables of the schema, or a single table of interactions.
 
     The tables stay as they are: rows keep their order, and duplicates and ties are counted and kept. No code of the
-    data set is run.
+    data set is run. Where `Corpus.to_parquet`, `push_to_hub` or `save_to_disk` wrote it, name and steps are those of
+    its `corpus.json`.
 
     Args:
         source: a folder that `save_to_disk` wrote, another folder with a data set, or the ID of one on the Hub, such as
@@ -49,7 +56,7 @@ def read_datasets(
             columns, configurations named `interactions`, `items` and `explanations`. Otherwise it is taken for a table
             of interactions, whose splits are put together, and an item's title is its ID.
         columns: what the columns of a single table are called, where they are called something else.
-        name: what to call the corpus; by default the last part of `source`.
+        name: what to call the corpus; by default its name in `corpus.json`, else the last part of `source`.
         revision: of a data set on the Hub: a branch, tag or commit.
 
     Raises:
@@ -76,15 +83,15 @@ def read_datasets(
         _check_ids(source, tables[_INTERACTIONS])
         tables[_ITEMS], counts = make_items(tables[_INTERACTIONS])
     conformed = conform(tables)
-    name = str(source).rstrip("/").rpartition("/")[2] if name is None else name
+    saved_name, steps = _described(source, revision) or (str(source).rstrip("/").rpartition("/")[2], ())
     settings: dict[str, Setting] = {"revision": revision, **{f"columns {key}": value for key, value in named.items()}}
     step = Step("read datasets", settings, {**survey(conformed[_INTERACTIONS]), **counts})
-    return Corpus.from_tables(name, conformed, [step])
+    return Corpus.from_tables(saved_name if name is None else name, conformed, [*steps, step])
 
 
 def find_datasets(path: Path) -> list[str]:
     """The files by which a folder is recognised; not one that `Corpus.save_to_disk` wrote."""
-    if not path.is_dir() or (path / _SAVED).is_file():
+    if not path.is_dir() or (path / NAME_FILE).is_file():
         return []
     return [name for name in (_FOLDER_OF_ALL, _FOLDER_OF_ONE) if (path / name).is_file()]
 
@@ -94,11 +101,43 @@ def _load(source: str | Path, revision: str | None) -> dict[str, Dataset]:
     if folder.is_dir() and any((folder / name).is_file() for name in (_FOLDER_OF_ALL, _FOLDER_OF_ONE)):
         loaded = load_from_disk(str(folder))
         return dict(loaded) if isinstance(loaded, DatasetDict) and _INTERACTIONS in loaded else _single(loaded)
-    if _INTERACTIONS in get_dataset_config_names(str(source), revision=revision):
-        configurations = set(get_dataset_config_names(str(source), revision=revision)) & set(REQUIRED_COLUMNS)
-        return {table: _joined(load_dataset(str(source), table, revision=revision)) for table in sorted(configurations)}
-    loaded = load_dataset(str(source), revision=revision)
+    cache = _cache_of(folder) if folder.is_dir() else None
+    load = partial(load_dataset, str(source), revision=revision, cache_dir=cache)
+    configurations = set(get_dataset_config_names(str(source), revision=revision))
+    if _INTERACTIONS in configurations:
+        return {table: _joined(load(table)) for table in sorted(configurations & set(REQUIRED_COLUMNS))}
+    loaded = load()
     return dict(loaded) if _INTERACTIONS in loaded else _single(loaded)
+
+
+def _cache_of(folder: Path) -> str:
+    """Where `datasets` keeps what it makes of a local folder.
+
+    Left to itself it names the place by the last part of the path and the card, and gives out what it once made of
+    another folder that has the same of both, or of this one before it was changed.
+    """
+    files = [
+        (str(path.relative_to(folder)), about.st_size, about.st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (about := path.stat())
+    ]
+    digest = settings_fingerprint(str(folder.resolve()), files)
+    return str(Path(config.HF_DATASETS_CACHE) / f"peft_pod-{digest}")
+
+
+def _described(source: str | Path, revision: str | None) -> tuple[str, tuple[Step, ...]] | None:
+    """Name and steps of a corpus, where they are beside its tables."""
+    path = Path(source) / NAME_FILE
+    if not Path(source).is_dir():
+        try:
+            path = Path(hf_hub_download(str(source), NAME_FILE, repo_type="dataset", revision=revision))
+        except LocalEntryNotFoundError as error:
+            raise ConnectionError(
+                f"{NAME_FILE} of {source} is not in the cache, and the Hub can't be reached"
+            ) from error
+        except EntryNotFoundError:
+            return None
+    return read_description(path) if path.is_file() else None
 
 
 def _single(loaded: Dataset | DatasetDict) -> dict[str, Dataset]:

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..schema import MAX_TIMESTAMP, CorpusFormatError, arrow_column
+from ..spool import as_dataset, collect, rows_in_order
 from .blocks import Rows
 from .coded import Coded, whole
 from .rules import PER_SECOND, Rules
-from .spool import as_dataset, collect, rows_in_order
 
 _TYPES = {
     "user_id": pa.string(),
@@ -195,7 +195,7 @@ def _seconds(rows: Rows, times: pa.Array, rules: Rules, found: _Counter) -> tupl
 
 def _refuse_time(rows: Rows, place: int, what: float | None, unit: str) -> None:
     if what is None:
-        problem = "there is no timestamp"
+        problem = "there is no timestamp."
     else:
         problem = f"the timestamp {what} in {unit!r} is not between the years 1970 and 2099; is it in another unit?"
     raise CorpusFormatError(

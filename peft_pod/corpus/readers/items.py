@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..schema import CorpusFormatError, arrow_column
+from ..spool import as_dataset
 from .blocks import Rows
 from .coded import whole
 from .interactions import refuse_blank, unescape
-from .spool import as_dataset
 
 Catalogue = Literal["taken", "all"]
 _SPACES = r"\s+"

@@ -62,8 +62,9 @@ def read_movielens_100k(data_dir: Path, *, repeats: Repeats = "error") -> Corpus
     }
     counts = {
         "rows read": num_lines,
-        "repeats dropped": num_lines - len(ratings["user_id"]),
         **survey(tables["interactions"]),
+        # The survey is of what was kept, and finds none.
+        "repeats dropped": num_lines - len(ratings["user_id"]),
         "items that nobody took": len(items["item_id"]) - len(set(ratings["item_id"])),
         "items": len(items["item_id"]),
     }

@@ -12,7 +12,9 @@ from ..corpus import Corpus
 from ..lines import find_file, read_lines
 from ..ragged import Ragged
 from ..schema import arrow_column
+from ..spool import as_dataset
 from ..steps import Step
+from ..timestamps import PLACES
 from .interactions import survey
 from .items import make_items
 from .pod_explanations import FILES as EXPLANATION_FILES
@@ -56,7 +58,7 @@ def read_pod_folder(data_dir: Path, *, name: str | None = None) -> Corpus:
     sequential = _find(data_dir, _SEQUENTIAL) or find_file(data_dir, _SEQUENTIAL[0], or_gzip=True)
     maps = read_pod_maps(data_dir)
     users, items, lengths = read_lists(sequential, read_lines(sequential), maps)
-    interactions = Dataset(
+    interactions = as_dataset(
         pa.table(
             {
                 "user_id": pa.array(users, pa.string()).take(pa.array(np.repeat(np.arange(len(users)), lengths))),
@@ -74,7 +76,7 @@ def read_pod_folder(data_dir: Path, *, name: str | None = None) -> Corpus:
     explanations = _find(data_dir, EXPLANATION_FILES)
     if explanations is not None:
         sentences, sentence_counts = read_pod_explanations(explanations, maps)
-        tables["explanations"] = Dataset(sentences)
+        tables["explanations"] = as_dataset(sentences)
         counts.update(sentence_counts)
         counts["sentences of a user about an item that they did not take"] = _not_taken(sentences, interactions)
         files.append(explanations)
@@ -82,7 +84,7 @@ def read_pod_folder(data_dir: Path, *, name: str | None = None) -> Corpus:
     if negative is not None:
         counts.update(_count_negatives(negative, maps, interactions))
         files.append(negative)
-    settings = {"files": ", ".join(file.name for file in files)}
+    settings = {"files": ", ".join(file.name for file in files), "timestamps": PLACES}
     return Corpus.from_tables(name, tables, [Step("read pod", settings, {**counts, **item_counts})])
 
 

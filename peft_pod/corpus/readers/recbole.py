@@ -17,15 +17,13 @@ from ..steps import Step
 from .blocks import Rows
 from .columns import COLUMNS, check_columns, numbered
 from .delimited import Dialect, read_delimited, read_header
-from .files import matching, one_of
+from .files import matching, one_of, whole_or_parts
 from .interactions import make_interactions
 from .items import Catalogue, describe, make_items
 from .rules import BadTimestamps, ExactDuplicates, Repeats, Rules, TimestampUnit
 
 _TYPES = {"token": pa.string(), "float": pa.float64(), "token_seq": pa.string(), "float_seq": pa.string()}
 _PLAIN = Dialect("\t", quoted=False)
-_PART = re.compile(r"(?P<dataset>.+)\.(?P<part>train|valid|test)")
-_PARTS = ("train", "valid", "test")
 _TITLES = ("title", "item_title", "movie_title", "item_name", "product_name", "name")
 """Columns of `.item` that are the title where none is named."""
 
@@ -59,8 +57,8 @@ def read_recbole(
         name: what to call the corpus, the dataset's name by default.
         catalogue: whether items of `.item` that nobody took stay.
         timestamp_unit: of the file.
-        timestamps: `"column"`, or `"order"` for a file without times: a row's time is then its place among those of its
-            user.
+        timestamps: `"column"`, or `"order"` for a file without times: a row's time is then its place in the
+            file, from 0.
         exact_duplicates: what becomes of rows that equal an earlier one.
         repeats: what becomes of other rows of one user with one item.
         bad_timestamps: what becomes of rows without a time, or with one that cannot be.
@@ -72,7 +70,7 @@ def read_recbole(
     """
     rules = Rules(exact_duplicates, repeats, bad_timestamps, timestamp_unit)
     named = check_columns(columns or {}, (*COLUMNS, "title"))
-    found = _by_dataset(data_dir)
+    found = whole_or_parts(data_dir, matching(data_dir, r"(?P<key>.+)\.inter(?:\.gz)?"), ".inter")
     dataset, _ = one_of(data_dir, {key: paths[0] for key, paths in found.items()}, dataset, "dataset", "*.inter")
     paths = found[dataset]
     present = _interaction_columns(paths[0], named, timestamps)
@@ -98,25 +96,6 @@ def find_recbole(path: Path) -> list[str]:
         if path.is_dir()
         else []
     )
-
-
-def _by_dataset(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    parts: dict[str, dict[str, Path]] = {}
-    for key, path in matching(folder, r"(?P<key>.+)\.inter(?:\.gz)?").items():
-        match = _PART.fullmatch(key)
-        if match:
-            parts.setdefault(match["dataset"], {})[match["part"]] = path
-        else:
-            found[key] = [path]
-    for dataset, paths in parts.items():
-        missing = [part for part in _PARTS if part not in paths]
-        if missing:
-            raise FileNotFoundError(f"{folder} has {dataset} in parts, but no file {dataset}.{missing[0]}.inter")
-        if dataset in found:
-            raise CorpusFormatError(f"{folder} has {dataset} whole and in parts; keep one of the two")
-        found[dataset] = [paths[part] for part in _PARTS]
-    return found
 
 
 def _header(path: Path) -> dict[str, tuple[str, str]]:

@@ -54,6 +54,8 @@ class TableFile:
         missing = [column for column in self.names if column not in self.present and column not in self.optional]
         if missing:
             hint = "; a file without times can be read with timestamps='order'" if "timestamp" in missing else ""
+            if not self.is_parquet and len(header) == 1:
+                hint += f"; the delimiter was {self.dialect.delimiter!r}, another one is given by the option delimiter"
             raise CorpusFormatError(
                 f"{self.path} has no column {self.names[missing[0]]!r}; it has {header}. Say what {missing[0]!r} is "
                 f"called with the option columns or item_columns{hint}"

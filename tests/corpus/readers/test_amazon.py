@@ -157,3 +157,11 @@ def test_the_released_files(year: int, folder: str, category: str, duplicates: i
     found = list(zip(*corpus.interactions[:].values(), strict=True))
     # A blank review is an empty one.
     assert found == sorted([(*row[:4], row[4] if row[4].strip() else "") for row in rows], key=lambda row: row[0])
+
+
+def test_a_damaged_file_does_not_stop_the_recognition(tmp_path: Path):
+    """`zlib` has an error of its own, which once came through when a folder was looked at."""
+    whole = gzip.compress(b'{"parent_asin": "B07"}\n' * 9)
+    (tmp_path / "Home.jsonl.gz").write_bytes(whole[:10] + b"\x06" + whole[11:])
+    with pytest.raises(CorpusFormatError, match=r"is not recognised: the folder has Home\.jsonl\.gz"):
+        load_corpus(tmp_path)

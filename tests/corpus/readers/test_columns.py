@@ -151,3 +151,10 @@ def test_a_folder_needs_a_file_of_interactions(tmp_path: Path):
     (tmp_path / "log.xlsx").write_text("x\n")
     with pytest.raises(CorpusFormatError, match=r"log\.xlsx is neither CSV nor Parquet; known endings are \.csv"):
         load_corpus("columns", tmp_path, interactions="log.xlsx")
+
+
+def test_another_delimiter_is_asked_for(tmp_path: Path):
+    (tmp_path / "interactions.csv").write_text("user_id;item_id;timestamp\nu;i;5\n")
+    with pytest.raises(CorpusFormatError, match="the delimiter was ',', another one is given by the option delimiter"):
+        load_corpus(tmp_path)
+    assert load_corpus(tmp_path, delimiter=";").interactions["item_id"][:] == ["i"]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from peft_pod.corpus import available_corpora
 from tests.corpora import real_data
+from tests.documentation import page, python_blocks, run_blocks
 
 from .test_amazon import independent_count
 
-ROOT = Path(__file__).parents[3]
-DOCS = (ROOT / "docs" / "corpus.md").read_text(encoding="utf-8")
+DOCS = page("corpus.md")
 SECTION = DOCS[DOCS.index("## What can be loaded") : DOCS.index("### MovieLens 100K")]
 CHECKS = """
 shop = load_corpus("shop")
@@ -29,16 +26,10 @@ assert load_corpus("as-a-data-set").fingerprint == corpus.fingerprint
 
 
 def test_the_blocks_run_one_after_the_other(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+    blocks = python_blocks(SECTION)
     assert len(blocks) == 3
-    path = tmp_path / "script.py"
-    path.write_text("\n".join(["from peft_pod.corpus import load_corpus", *blocks, CHECKS]), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    finished = subprocess.run(
-        [sys.executable, path.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert "1 exact duplicates dropped" in finished.stdout
+    printed = run_blocks(blocks, tmp_path, before="from peft_pod.corpus import load_corpus", checks=CHECKS)
+    assert "1 exact duplicates dropped" in printed
 
 
 def test_the_table_has_every_format() -> None:

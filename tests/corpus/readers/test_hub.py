@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, DatasetDict
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from peft_pod.corpus import CorpusFormatError, load_corpus
+from peft_pod.corpus import Corpus, CorpusFormatError, load_corpus
+from peft_pod.corpus.readers import hub
 from tests.corpora import hand_made_corpus
 
 
@@ -23,6 +25,50 @@ def test_a_saved_dictionary_of_tables_comes_back(tmp_path: Path):
     assert loaded.steps[0].name == "read datasets"
     assert loaded.steps[0].counts["interactions"] == len(corpus.interactions)
     assert files(tmp_path) == before
+
+
+def test_name_and_steps_of_a_saved_corpus_come_back(tmp_path: Path):
+    corpus = load_corpus("embedded", num_users=20).k_core(5, 2)
+    corpus.save_to_disk(tmp_path / "folder")
+    loaded = load_corpus("datasets", tmp_path / "folder")
+    assert (loaded.name, loaded.fingerprint) == ("embedded", corpus.fingerprint)
+    assert (loaded.steps[:-1], loaded.steps[-1].name) == (corpus.steps, "read datasets")
+
+
+def on_the_hub(monkeypatch: pytest.MonkeyPatch, description: Path | Exception) -> Corpus:
+    """Take the place of the Hub: a data set of configurations, and what is beside them."""
+    corpus = hand_made_corpus()
+
+    def download(repo_id: str, name: str, **options: object) -> str:
+        assert (repo_id, name, options) == ("owner/shop", "corpus.json", {"repo_type": "dataset", "revision": "v1"})
+        if isinstance(description, Exception):
+            raise description
+        return str(description)
+
+    monkeypatch.setattr(hub, "get_dataset_config_names", lambda source, **_: ["default", *corpus.tables])
+    monkeypatch.setattr(hub, "load_dataset", lambda source, table, **_: DatasetDict({"full": corpus.tables[table]}))
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    return corpus
+
+
+def test_name_and_steps_come_from_the_hub_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "blob").write_text('{"name": "mine", "steps": [{"name": "k-core", "settings": {}, "counts": {}}]}')
+    corpus = on_the_hub(monkeypatch, tmp_path / "blob")
+    loaded = load_corpus("datasets", "owner/shop", revision="v1")
+    assert (loaded.name, loaded.fingerprint) == ("mine", corpus.fingerprint)
+    assert [step.name for step in loaded.steps] == ["k-core", "read datasets"]
+
+
+def test_a_data_set_of_the_hub_that_others_made_has_no_description(monkeypatch: pytest.MonkeyPatch):
+    on_the_hub(monkeypatch, EntryNotFoundError("404"))
+    loaded = load_corpus("datasets", "owner/shop", revision="v1")
+    assert (loaded.name, [step.name for step in loaded.steps]) == ("shop", ["read datasets"])
+
+
+def test_a_description_that_cannot_be_reached_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch):
+    on_the_hub(monkeypatch, LocalEntryNotFoundError("offline"))
+    with pytest.raises(ConnectionError, match=r"corpus\.json of owner/shop is not in the cache"):
+        load_corpus("datasets", "owner/shop", revision="v1")
 
 
 def test_other_types_are_cast_without_a_trace_in_the_folder(tmp_path: Path):

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peft_pod.corpus import CorpusFormatError
-from peft_pod.corpus.readers import spool
+from peft_pod.corpus import CorpusFormatError, spool
 from peft_pod.corpus.readers.blocks import Rows
 from peft_pod.corpus.readers.interactions import make_interactions, survey, unescape
 from peft_pod.corpus.readers.rules import Rules

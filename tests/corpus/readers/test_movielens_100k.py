@@ -121,7 +121,9 @@ def test_announced_ratings_are_counted_with_repeats(tmp_path: Path):
     """`u.info` announces lines, so dropping repeats must not look like a file that was cut off."""
     rows = ["1\t1\t4\t100", "1\t1\t3\t50", "2\t1\t2\t10"]
     folder = write(tmp_path, data=rows, info=["2 users", "3 items", "3 ratings"])
-    assert len(load(folder, repeats="first").interactions) == 2
+    corpus = load(folder, repeats="first")
+    assert len(corpus.interactions) == 2
+    assert (corpus.steps[0].counts["rows read"], corpus.steps[0].counts["repeats dropped"]) == (3, 1)
     write(tmp_path, data=rows, info=["2 users", "3 items", "2 ratings"])
     with pytest.raises(CorpusFormatError, match=r"2 ratings announced, but .*u\.data has 3"):
         load(folder, repeats="first")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from peft_pod.corpus import Corpus, CorpusFormatError, load_corpus
+from peft_pod.corpus.candidates import given_candidate_sets
 from peft_pod.corpus.readers.pod_folder import read_pod_negatives
 from tests.corpora import real_data
 
@@ -212,3 +213,28 @@ def test_an_item_that_was_taken_twice_is_counted(tmp_path: Path):
     counts = load(write(tmp_path)).steps[0].counts
     assert counts["other rows of a user with an item that they have already"] == 1
     assert counts["items that nobody took"] == 1
+
+
+def test_places_in_histories_are_no_times_after_a_filter_either(tmp_path: Path):
+    """Where rows were dropped, places have gaps: a temporal split once took them for times."""
+    (tmp_path / "pod").mkdir()
+    corpus = load(write(tmp_path / "pod", "1 1 2 3 1\n2 2 1 3 1\n3 1 4 3 1\n")).k_core(users=2, items=3)
+    assert corpus.interactions["timestamp"][:] == [0, 2, 3, 1, 2, 3, 0, 2, 3]
+    corpus.to_parquet(tmp_path / "saved")
+    assert "Times are places in each user's history" in (tmp_path / "saved" / "README.md").read_text()
+    for known in (corpus, load_corpus("saved", tmp_path / "saved")):
+        with pytest.raises(ValueError, match="timestamps are places in each user's own history"):
+            known.split("temporal", validation_cut=2, test_cut=3)
+
+
+def test_the_negatives_of_the_folder_become_candidates(tmp_path: Path):
+    corpus = load_corpus("embedded", num_users=30)
+    corpus.to_pod_folder(tmp_path / "pod", num_negatives=20)
+    split = load_corpus("pod", tmp_path / "pod").split()
+    negatives = read_pod_negatives(tmp_path / "pod")
+    sets = given_candidate_sets(split, "test", negatives, seed=3)
+    for user, found in enumerate(sets):
+        answer = split.train.item_ids[split.target(user, "test")]
+        expected = {answer, *negatives[split.train.user_ids[user]]}
+        assert {split.train.item_ids[item] for item in found.tolist()} == expected
+        assert len(found) == 21

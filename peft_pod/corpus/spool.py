@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from ..ragged import IntArray
+from .ragged import IntArray
 
 IN_MEMORY = 256 * 2**20
 """A table with more bytes than this goes to a file."""

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peft_pod.corpus.readers import spool
-from peft_pod.corpus.readers.spool import as_dataset, collect, rows_in_order
+from peft_pod.corpus import spool
+from peft_pod.corpus.spool import as_dataset, collect, rows_in_order
 
 SCHEMA = pa.schema([("n", pa.int64()), ("s", pa.string())])
 
