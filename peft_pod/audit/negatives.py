@@ -209,26 +209,51 @@ def _by_number(case: Case, lists: Lists) -> list[Finding]:
     shares = larger[compared > 0] / compared[compared > 0]
     if len(shares) == 0:
         return []
-    deviation = shares.mean() - 0.5
-    # Hoeffding's bound for the mean of numbers between 0 and 1, which holds for few lists as well.
-    p_value = 2 * np.exp(-2 * len(shares) * deviation**2)
-    if abs(deviation) <= TELLING or p_value >= SURE:
+    told = _told_by_number(shares)
+    if told is None:
         return []
-    sign = 1 if deviation > 0 else -1
-    ranks = lists.ranks(sign * numbers[lists.items])
+    what, share, usual, rule = told
+    places = numbers[lists.items]
+    costs = {"smallest": places, "largest": -places, "middle": _from_the_middle(lists, places)}[rule]
+    ranks = lists.ranks(costs)
     return [
         Finding(
             name="negatives told by ID range",
             count=int((ranks <= 10).sum()),
             metrics=worth(ranks),
             description=(
-                f"Of candidates as frequent in training as the right item, {shares.mean():.1%} have a larger number; "
-                f"half would if numbers said nothing. The rule takes the {'smallest' if sign > 0 else 'largest'} "
-                f"numbers first; so many of {len(lists):,} lists have the right item among the first 10."
+                f"{what} is {share:.1%} on average over right items, and {usual} if numbers said nothing. The rule "
+                f"takes the {rule} numbers first; so many of {len(lists):,} lists have the right item among the first "
+                "10."
             ),
             fix="Draw negatives from the whole catalogue, and number items by the training part alone.",
         )
     ]
+
+
+def _told_by_number(shares: npt.NDArray[np.float64]) -> tuple[str, float, str, str] | None:
+    """What is told by the shares of candidates with a larger number, and by which numbers the right items are found."""
+    aside = np.abs(2 * shares - 1)
+    what = "The share of candidates as frequent in training as the right item that have a larger number"
+    # Hoeffding's bound for the mean of numbers between 0 and 1, which holds for few lists as well.
+    if _is_told(shares.mean() - 0.5, 2, len(shares)):
+        return what, shares.mean(), "50%", "smallest" if shares.mean() > 0.5 else "largest"
+    # From 0.5 where numbers say nothing, more with few candidates, to 0 where the right one is always in the middle.
+    if aside.mean() < 0.5 and _is_told(0.5 - aside.mean(), 1, len(shares)):
+        return f"{what} lies off one half by a part of the most it can, which", aside.mean(), "at least 50%", "middle"
+    return None
+
+
+def _is_told(deviation: float, sides: int, number: int) -> bool:
+    return bool(abs(deviation) > TELLING and sides * np.exp(-2 * number * deviation**2) < SURE)
+
+
+def _from_the_middle(lists: Lists, places: IntArray) -> IntArray:
+    """How far each candidate stands from the middle of its list, ordered by number; in half steps."""
+    order = np.lexsort((places, lists.rows))
+    ranks = np.empty(len(places), dtype=np.int64)
+    ranks[order] = np.arange(len(places)) - np.repeat(np.cumsum(lists.lengths) - lists.lengths, lists.lengths)
+    return np.abs(2 * ranks - (lists.lengths[lists.rows] - 1))
 
 
 def _by_popularity(case: Case, lists: Lists) -> list[Finding]:

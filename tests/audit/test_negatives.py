@@ -94,6 +94,23 @@ def test_negatives_from_a_part_of_the_numbers(low: int, high: int) -> None:
     assert found(lists_of(draw)) == {}
 
 
+def test_negatives_on_both_sides_of_the_right_number() -> None:
+    """The right item is always the one in the middle of the numbers."""
+
+    def draw(rng, user, target, taken):
+        room = min(target, NUM_ITEMS - 1 - target, 40)
+        steps = [step for step in range(1, room + 1) if not taken & {target - step, target + step}]
+        wrong = [target + side * step for step in steps for side in (-1, 1)]
+        return rng.permutation([target, *(wrong or negatives(rng, taken))])
+
+    lists = lists_of(draw)
+    (finding,) = check_negatives(case_of(CORPUS, GivenWords(range(NUM_ITEMS)), candidates=lists))
+    assert finding.name == "negatives told by ID range"
+    assert "takes the middle numbers first" in finding.description
+    assert finding.metrics["HR@1"] > 0.8
+    assert found(lists) == {}
+
+
 def test_numbers_by_popularity_are_popularity() -> None:
     """Popular items have small numbers and are taken more: among items as frequent as the right one, nothing tells."""
     rng = np.random.default_rng(3)
