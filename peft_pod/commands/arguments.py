@@ -16,6 +16,7 @@ from peft_pod.indexing import Indexing, available_indexings
 from peft_pod.indexing.tokens import word_tokens
 from peft_pod.tasks import available_tasks
 from peft_pod.tasks.sequential import Segments
+from peft_pod.tasks.topn import CandidatesIn
 from peft_pod.training import is_scratch
 from peft_pod.training.setup import ItemStart
 from peft_pod.tuner.config import PromptInit
@@ -66,6 +67,17 @@ class CorpusArguments(DataArguments):
         },
     )
     num_negatives: int = field(default=99, metadata={"help": "Wrong candidates of the top-N task."})
+    candidates_in: str = field(
+        default="prompt",
+        metadata={
+            "help": "Where the top-N task has its candidates: in the input (the paper), or in the trie of items alone, "
+            "which constrains the answer.",
+            "choices": list(get_args(CandidatesIn)),
+        },
+    )
+    topn_history_length: int = field(
+        default=0, metadata={"help": "The most items of a history in the input of the top-N task; none by default."}
+    )
     bare_probability: float | None = field(
         default=None, metadata={"help": "How often training uses the bare template; by default as any other."}
     )

@@ -177,13 +177,19 @@ def _validation(
 
 def _most_ids(arguments: CorpusArguments) -> int:
     """Rows of the whole-word table: the usual number, or more where inputs may hold more: user, history, candidates."""
-    return max(PODConfig.max_whole_words, 1 + arguments.history_length, 2 + arguments.num_negatives)
+    listed = arguments.num_negatives + 1 if arguments.candidates_in == "prompt" else 0
+    topn = 1 + listed + arguments.topn_history_length
+    return max(PODConfig.max_whole_words, 1 + arguments.history_length, topn)
 
 
 def _load_tasks(arguments: CorpusArguments, supported: list[str], corpus: str) -> list[Task]:
     options: dict[str, dict[str, Any]] = {
         SequentialTask.name: {"history_length": arguments.history_length, "segments": arguments.segments},
-        TopNTask.name: {"num_negatives": arguments.num_negatives},
+        TopNTask.name: {
+            "num_negatives": arguments.num_negatives,
+            "candidates_in": arguments.candidates_in,
+            "history_length": arguments.topn_history_length,
+        },
     }
     tasks = []
     for name in arguments.tasks or supported:

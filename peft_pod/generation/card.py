@@ -35,6 +35,7 @@ _CALLS = {
 }
 _CALLS_WITHOUT_USERS = {
     "sequential": 'recommender.recommend("any name", history=["item id", "item id"], k=10)',
+    "topn": 'recommender.rank("any name", candidates=["item id", "item id"], history=["item id", "item id"])',
     "explanation": 'recommender.explain("any name", "item id")',
 }
 

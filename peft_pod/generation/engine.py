@@ -18,8 +18,6 @@ from .beam_search import search_items
 from .settings import GenerationSettings
 from .trie import ItemTrie
 
-ANSWER_FIELD = "candidates"
-
 
 @dataclass(frozen=True)
 class RankedItems:
@@ -142,9 +140,9 @@ class GenerationEngine:
     def _allowed(self, samples: Sequence[Sample], exclude: bool) -> torch.Tensor:
         allowed = torch.ones(len(samples), self.trie.num_items, dtype=torch.bool)
         for row, sample in enumerate(samples):
-            if ANSWER_FIELD in sample.items:
+            if sample.candidates is not None:
                 allowed[row] = False
-                allowed[row, list(sample.items[ANSWER_FIELD])] = True
+                allowed[row, list(sample.candidates)] = True
             if exclude and len(sample.exclude):
                 allowed[row, list(sample.exclude)] = False
             if not allowed[row].any():

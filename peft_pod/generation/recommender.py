@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -152,8 +152,10 @@ class Recommender:
         Args:
             user: a user ID, or a list of them.
             candidates: item IDs; for a list of users a list of such lists.
-            history: where given, candidates are ranked as the next item after this history (by the sequential task)
-                and not by the user's taste alone (by the top-N task, whose input holds the user and the candidates).
+            history: IDs of the items the user took, oldest first; for a list of users a list of such lists. Where
+                given, candidates are ranked as the next item after it by the sequential task, or by the top-N task
+                where the model has no other. Where it is left out, by the top-N task: by the user's name alone, or
+                also by the history saved with the model where the task's input holds one.
             k: how many of the best to return; all of them where it is left out.
 
         Raises:
@@ -162,10 +164,22 @@ class Recommender:
         users, single = _listed(user)
         lists = self._item_lists(candidates, len(users), single, "candidates")
         positions = [self._user_position(name) for name in users]
-        if history is None:
+        if history is None or SequentialTask.name not in self.processor.task_names:
             topn = self._task(TopNTask)
             name = topn.name
-            samples = [topn.query(position, items) for position, items in zip(positions, lists, strict=True)]
+            if topn.history_length:
+                known = self._histories(users, history, single)
+            elif history is None:
+                known = [[] for _ in users]
+            else:
+                raise ValueError(
+                    "history is given, but no task of this model ranks candidates after one: leave it out, or train "
+                    "the task 'sequential', or 'topn' with a history_length"
+                )
+            samples = [
+                topn.query(position, items, history=taken)
+                for position, items, taken in zip(positions, lists, known, strict=True)
+            ]
         else:
             sequential = self._task(SequentialTask)
             name = sequential.name
@@ -331,7 +345,7 @@ class Recommender:
 def _among(sample: Sample, candidates: list[int]) -> Sample:
     if len(set(candidates)) != len(candidates) or not candidates:
         raise ValueError("candidates must name at least one item, and none twice")
-    return Sample(sample.template, sample.user, {**sample.items, "candidates": candidates})
+    return replace(sample, candidates=candidates)
 
 
 def _listed(value: str | list[str]) -> tuple[list[str], bool]:

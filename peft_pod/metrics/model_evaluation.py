@@ -24,7 +24,6 @@ from .ranking import DEFAULT_KS, DEFAULT_METRICS, check_ks, check_metrics
 from .registry import load_metric
 from .report import TaskResult
 
-CANDIDATES = "candidates"
 UNIFORM = "uniform"
 Answer = TypeVar("Answer")
 
@@ -45,7 +44,7 @@ def evaluate_model(
 ) -> dict[str, TaskResult]:
     """Evaluate a model on each of its tasks.
 
-    A task that names items is measured by HR@k, NDCG@k or others, over the sample's candidates where it lists some,
+    A task that names items is measured by HR@k, NDCG@k or others, over the sample's candidates where it has some,
     over the full catalogue otherwise. A task that writes text is measured by BLEU, ROUGE and how it names features.
 
     In several processes (`accelerate launch`) each answers its share of the samples; every sample counts once, and all
@@ -131,7 +130,7 @@ def evaluate_baselines(
         samples = limited(task.evaluation_samples(split, part, seed), limit, seed)
         if task.target != "item" or not samples:
             continue
-        listed = CANDIDATES in samples[0].items
+        listed = _listed(samples)
         results[task.name] = {
             name: evaluate_baseline(
                 baseline,
@@ -139,7 +138,7 @@ def evaluate_baselines(
                 part,
                 users=[sample.user for sample in samples],
                 exclude_seen=exclude_seen and not listed,
-                candidates=[np.array(sample.items[CANDIDATES]) for sample in samples] if listed else None,
+                candidates=_candidates(samples) if listed else None,
                 candidate_set=_candidate_set(task, samples),
                 ks=ks,
                 metrics=metrics,
@@ -164,18 +163,27 @@ def _tasks(engine: GenerationEngine, names: Sequence[str] | None) -> list[Task]:
 
 def _candidate_set(task: Task, samples: Sequence[Sample]) -> str:
     """The protocol's name of what is ranked; how negatives are drawn is part of it, unless it is the paper's way."""
-    if CANDIDATES not in samples[0].items:
+    if not _listed(samples):
         return FULL
     negatives = task.options().get("negatives", UNIFORM)
     drawn = "" if negatives == UNIFORM else f"-{negatives}"
-    return f"candidates-{max(len(sample.items[CANDIDATES]) for sample in samples)}{drawn}"
+    return f"candidates-{max(map(len, _candidates(samples)))}{drawn}"
+
+
+def _listed(samples: Sequence[Sample]) -> bool:
+    """Whether the samples of a task, which are all alike in this, say what to choose among."""
+    return samples[0].candidates is not None
+
+
+def _candidates(samples: Sequence[Sample]) -> list[IntArray]:
+    return [np.array(sample.candidates) for sample in samples]
 
 
 def _ranked_items(
     engine: GenerationEngine, task: Task, samples: Sequence[Sample], k: int, exclude_seen: bool
 ) -> IntArray:
     """The k best items of each sample, −1 beyond the last; shape `(len(samples), k)`."""
-    exclude = exclude_seen and CANDIDATES not in samples[0].items
+    exclude = exclude_seen and not _listed(samples)
 
     def ranked(share: Sequence[Sample]) -> list[list[int]]:
         found: list[list[int]] = engine.find_items(share, task.name, k=k, exclude=exclude).items.tolist()
@@ -194,7 +202,7 @@ def _item_protocol(
     exclude_seen: bool,
     k: int,
 ) -> Protocol:
-    listed = CANDIDATES in samples[0].items
+    listed = _listed(samples)
     return Protocol(
         part,
         len(samples),
@@ -203,8 +211,19 @@ def _item_protocol(
         beams=engine.item_beams(k),
         split=split.name,
         fingerprint=split.fingerprint,
-        details={CANDIDATE_SEED: seed} if listed else {},
+        details={CANDIDATE_SEED: seed, **_answered(task)} if listed else {},
     )
+
+
+def _answered(task: Task) -> dict[str, str | int]:
+    """How a model answers questions with candidates, unless it is the paper's way: what is asked is the same."""
+    options = task.options()
+    found: dict[str, str | int] = {}
+    if options.get("candidates_in", "prompt") != "prompt":
+        found["candidates_in"] = options["candidates_in"]
+    if options.get("history_length", 0):
+        found["history_length"] = options["history_length"]
+    return found
 
 
 def _evaluate_text(

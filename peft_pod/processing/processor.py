@@ -94,7 +94,8 @@ class PODProcessor:
             if USER_FIELD in fields and SHORTENED_FIELD not in fields and task.target == "item":
                 raise ValueError(
                     f"the task {task.name!r} knows nothing of users but their names, and indexing "
-                    f"{self.indexing.name!r} was told to name none: leave the task out, or name users"
+                    f"{self.indexing.name!r} was told to name none: leave the task out, name users, or have its input "
+                    "hold their history (the top-N task's history_length, --topn_history_length)"
                 )
 
     @property

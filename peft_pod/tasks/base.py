@@ -28,6 +28,7 @@ class Sample:
         target_text: the answer of a task that writes text.
         target_feature: the property that the answer should mention, where it is text and has one.
         exclude: items that are no possible answer, such as those the user has.
+        candidates: items to choose among, whether the input lists them or not; `None` where all of the catalogue is.
     """
 
     template: Template
@@ -37,6 +38,7 @@ class Sample:
     target_text: str | None = None
     target_feature: str | None = None
     exclude: Sequence[int] = ()
+    candidates: Sequence[int] | None = None
 
 
 class Task(ABC):
@@ -53,11 +55,13 @@ class Task(ABC):
         templates: discrete templates that training fills in; the prompts learn what they say.
         bare: the template that holds the IDs alone and that inference uses.
         target: `"item"` where the answer is an item of the catalogue, `"text"` where it is a sentence.
+
+    Templates may also be those of an instance, where its options change what the input holds.
     """
 
     name: ClassVar[str]
-    templates: ClassVar[tuple[Template, ...]]
-    bare: ClassVar[Template]
+    templates: tuple[Template, ...]
+    bare: Template
     target: ClassVar[Literal["item", "text"]]
 
     def __init__(self, *, bare_probability: float | None = None) -> None:

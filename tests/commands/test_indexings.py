@@ -68,3 +68,19 @@ def test_options_that_cannot_be_used_are_named(options, message, tmp_path):
     assert done.status != 0
     assert message in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_candidates_in_the_trie_and_the_history_in_the_input_serve_users_without_names(tmp_path):
+    options = small(
+        indexing="random", indexing_options=["users=none"], tasks=["topn"], candidates_in="trie", topn_history_length=4
+    )
+    done = train(options, tmp_path / "run")
+    assert done.status == 0, done.err
+    assert "candidates in trie, history length 4" in done.out
+    report = read(tmp_path / "run" / "report.json")
+    assert report["tasks"]["topn"]["protocol"]["candidates_in"] == "trie"
+    assert "candidates_in" not in report["baselines"]["topn"]["popularity"]["protocol"]
+    recommender = Recommender.from_pretrained(tmp_path / "run" / "model")
+    ids = recommender.catalogue.item_ids
+    found = recommender.rank("stranger", ids[:5], ids[7:9])
+    assert {entry.item_id for entry in found} == set(ids[:5])

@@ -79,7 +79,7 @@ def rank_exhaustively(recommender, split, part, task_name, exclude_seen=True):
     ranks = []
     for sample in task.evaluation_samples(split, part, 5):
         if task_name == "topn":
-            allowed = list(sample.items["candidates"])
+            allowed = list(sample.candidates)
         else:
             history = set(split.history(sample.user, part).tolist()) if exclude_seen else set()
             allowed = [item for item in range(split.train.num_items) if item not in history]
@@ -197,7 +197,7 @@ def test_baselines_are_asked_what_the_model_is_asked(recommender, split, monkeyp
         assert searched["exclude"] == arguments["exclude_seen"] == (task == "sequential")
         if task == "topn":
             for sample, candidates in zip(samples, arguments["candidates"], strict=True):
-                assert list(sample.items["candidates"]) == candidates.tolist()
+                assert list(sample.candidates) == candidates.tolist()
                 assert sample.target_item in candidates
         else:
             assert arguments["candidates"] is None
