@@ -9,13 +9,19 @@ from typing import Any
 import torch
 
 IGNORED_LABEL = -100
+BARE = "bare_"
+"""Begins the names of what encodes the bare question of a sample, where the sample is asked by another template too."""
+
+_PADDED_INPUTS = ("input_ids", "attention_mask", "whole_word_ids")
+BARE_COLUMNS = tuple(f"{BARE}{name}" for name in _PADDED_INPUTS)
 
 
 @dataclass(frozen=True)
 class PODCollator:
     """Pads encoded samples on the right and stacks them.
 
-    Padding has attention mask 0, whole-word ID 0 and label −100, which the loss leaves out.
+    Padding has attention mask 0, whole-word ID 0 and label −100, which the loss leaves out. Bare questions beside
+    those with a template (`bare_input_ids`, ...) are padded by themselves.
 
     Args:
         pad_token_id: the tokenizer's padding token.
@@ -41,6 +47,7 @@ class PODCollator:
             "whole_word_ids": 0,
             "labels": IGNORED_LABEL,
         }
+        padding |= {f"{BARE}{name}": padding[name] for name in _PADDED_INPUTS}
         batch = {
             name: self._pad([sample[name] for sample in samples], value)
             for name, value in padding.items()

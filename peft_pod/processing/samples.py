@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch.utils.data import Dataset
 from peft_pod.corpus import Part, Split, TrainingPart
 from peft_pod.tasks import Sample
 
+from .collator import BARE, BARE_COLUMNS
 from .processor import PODProcessor
 from .sampler import SampleKey
 
@@ -34,6 +37,7 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         self.train = train
         self.processor = processor
         self.seed = seed
+        self.bare_too = False
         self.sizes = [task.training_size(train) for task in processor.tasks]
         for task, size in zip(processor.tasks, self.sizes, strict=True):
             if size == 0:
@@ -50,8 +54,19 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         rng = np.random.default_rng((self.seed, key.round, key.task, key.index))
         return self.processor.tasks[key.task].training_sample(self.train, key.index, rng)
 
+    def with_bare_questions(self) -> TrainingSamples:
+        """The same samples, each of them encoded by the task's bare template too: `bare_input_ids` and so on."""
+        samples = copy.copy(self)
+        samples.bare_too = True
+        return samples
+
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        return self.processor(self.sample(key), self.processor.tasks[key.task].name)
+        task, sample = self.processor.tasks[key.task], self.sample(key)
+        encoded = self.processor(sample, task.name)
+        if self.bare_too:
+            bare = self.processor(replace(sample, template=task.bare, target_item=None, target_text=None), task.name)
+            encoded.update({name: bare[name.removeprefix(BARE)] for name in BARE_COLUMNS})
+        return encoded
 
 
 class EvaluationSamples(Dataset[dict[str, Any]]):

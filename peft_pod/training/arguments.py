@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from transformers import Seq2SeqTrainingArguments
@@ -13,7 +14,7 @@ _POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradi
 
 @dataclass
 class PODTrainingArguments(Seq2SeqTrainingArguments):
-    """Arguments of `PODTrainer`: those of `Seq2SeqTrainingArguments`, with other defaults and one more.
+    """Arguments of `PODTrainer`: those of `Seq2SeqTrainingArguments`, with other defaults and some more.
 
     The validation loss of each task and their mean are taken after every epoch; the model of the best mean is kept,
     and training stops once it has not become better for `early_stopping_patience` epochs in a row.
@@ -21,11 +22,16 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     Args:
         early_stopping_patience: consecutive epochs without a better mean validation loss after which training stops;
             `None` never stops early.
+        distillation_weight: what the divergence between the answers to a question with its template and to the bare
+            question is multiplied by before it is added to the loss; see `peft_pod.training.distillation`. With 0,
+            which is the paper, bare questions are not asked beside the others.
+        distillation_temperature: of that divergence; 1 compares the distributions as they are.
 
     Without an accelerator, `use_cpu` is set, so that several processes find each other.
 
     Raises:
-        ValueError: `early_stopping_patience` or another number that counts something is not positive.
+        ValueError: `early_stopping_patience` or another number that counts something is not positive, or the weight or
+            the temperature of distillation cannot be used.
     """
 
     output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
@@ -52,6 +58,11 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     early_stopping_patience: int | None = field(
         default=5, metadata={"help": "Consecutive epochs without a better mean loss after which training stops."}
     )
+    distillation_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight of the divergence between answers with a template and with the bare question."},
+    )
+    distillation_temperature: float = field(default=1.0, metadata={"help": "Temperature of that divergence."})
 
     def __post_init__(self) -> None:
         self.use_cpu = self.use_cpu or runs_on_cpu()
@@ -62,6 +73,12 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not (math.isfinite(self.distillation_weight) and self.distillation_weight >= 0):
+            raise ValueError(
+                f"distillation_weight must be 0 (no distillation) or a number above 0, got {self.distillation_weight}"
+            )
+        if not (math.isfinite(self.distillation_temperature) and self.distillation_temperature > 0):
+            raise ValueError(f"distillation_temperature must be above 0, got {self.distillation_temperature}")
         if self.max_steps <= 0 and self.num_train_epochs <= 0:
             raise ValueError(f"num_train_epochs must be above 0, got {self.num_train_epochs}; or set max_steps")
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, Seq2SeqTrainer, TrainerCallback, TrainerState
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
@@ -27,16 +27,20 @@ from peft_pod.processing.sampler import SampleKey
 from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments
+from .distillation import DistillingTrainer
 
 _SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
 
 
-class PODTrainer(Seq2SeqTrainer):
+class PODTrainer(DistillingTrainer):
     """Trains a POD model by task-alternated batches (POD paper, section 3.3).
 
     A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
     the step of one with twice the batch, and the validation losses do not depend on how samples are dealt out.
+
+    With a `distillation_weight`, the loss also draws the answers to bare questions towards those to questions with a
+    template; see `peft_pod.training.distillation`.
 
     Where the adapter trains some of its tasks alone (`train_tasks`), batches are of those; validation is of all.
 
@@ -71,6 +75,8 @@ class PODTrainer(Seq2SeqTrainer):
         _check_best(args, eval_dataset)
         if train_dataset is not None and processor.max_input_length is not None:
             _check_lengths(train_dataset)
+        if train_dataset is not None and args.distillation_weight > 0:
+            train_dataset = train_dataset.with_bare_questions()
         self.processor = processor
         self._loss_sums = torch.zeros(len(processor.tasks))
         self._loss_counts = torch.zeros(len(processor.tasks))

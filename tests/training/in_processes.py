@@ -13,7 +13,7 @@ from peft_pod.tasks import load_task
 from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer, process_state
 
 
-def train(folder: Path, batch_size: int) -> None:
+def train(folder: Path, batch_size: int, distillation_weight: float = 0.0) -> None:
     """Six steps of two tasks; answers of the second are of many lengths, so that means of means would be wrong."""
     split = load_corpus("embedded", num_users=21, num_items=40).split()
     indexing = load_indexing("sequential").fit(split.train)
@@ -24,7 +24,7 @@ def train(folder: Path, batch_size: int) -> None:
     arguments = PODTrainingArguments(
         output_dir=str(folder / "checkpoints"), max_steps=6, per_device_train_batch_size=batch_size, logging_steps=1,
         per_device_eval_batch_size=4, learning_rate=2e-3, eval_strategy="steps", eval_steps=3, save_strategy="no",
-        load_best_model_at_end=False, disable_tqdm=True,
+        load_best_model_at_end=False, disable_tqdm=True, distillation_weight=distillation_weight,
     )  # fmt: skip
     trainer = PODTrainer(
         model,
@@ -40,7 +40,7 @@ def train(folder: Path, batch_size: int) -> None:
             "processes": process_state().num_processes,
             "sizes": {name: len(samples) for name, samples in trainer.eval_dataset.items()},
             "losses": [
-                {name: value for name, value in entry.items() if "loss" in name}
+                {name: value for name, value in entry.items() if "loss" in name or "distillation" in name}
                 for entry in trainer.state.log_history
                 if "train_loss" not in entry
             ],
@@ -50,4 +50,4 @@ def train(folder: Path, batch_size: int) -> None:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), int(sys.argv[2]))
+    train(Path(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:]))
