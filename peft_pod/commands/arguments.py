@@ -127,6 +127,19 @@ class ModelArguments:
             "help": "Folder or Hub id of a POD adapter that holds these tasks, such as the model/ of another run."
         },
     )
+    add_tasks_to: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of another run: its model gets the tasks that --tasks names, and nothing but their prompts "
+            "is trained. Corpus, split, item IDs and model are those of that run."
+        },
+    )
+    new_task_start: str = field(
+        default="uniform",
+        metadata={
+            "help": "How the prompts of such tasks start: uniform, vocabulary, or as those of a task that the run has."
+        },
+    )
     whole_word_embedding: bool = field(default=True, metadata={"help": "Whether IDs get whole-word embeddings."})
     train_base: bool = field(default=True, metadata={"help": "Train all of the base, as in the paper."})
     lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, instead of training all of the base."})

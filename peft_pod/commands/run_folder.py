@@ -185,6 +185,11 @@ class RunFolder:
         arguments: dict[str, Any] = self._read_arguments()["corpus"]
         return arguments
 
+    def model_arguments(self) -> dict[str, Any]:
+        """The arguments of the model that the run was begun with."""
+        arguments: dict[str, Any] = self._read_arguments()["model"]
+        return arguments
+
     def _read_arguments(self) -> dict[str, Any]:
         try:
             arguments = json.loads(self.arguments.read_text(encoding="utf-8"))
@@ -203,22 +208,26 @@ class RunFolder:
             shutil.rmtree(self.path)
 
     @classmethod
-    def existing(cls, path: str) -> RunFolder:
+    def existing(cls, path: str, flag: str = "--run") -> RunFolder:
         """The folder of a run that was trained.
+
+        Args:
+            path: the folder.
+            flag: the argument that names it.
 
         Raises:
             ValueError: no folder is given.
             FileNotFoundError: it is not a run, or its training did not end.
         """
         if not path:
-            raise ValueError("--run is missing: the folder given to `peft-pod train --output-dir`")
+            raise ValueError(f"{flag} is missing: the folder given to `peft-pod train --output-dir`")
         folder = cls(Path(path))
         if not folder.arguments.is_file():
             what = "is not the folder of a run" if folder.path.exists() else "does not exist"
-            raise FileNotFoundError(f"--run {path} {what}: there is no {folder.arguments}")
+            raise FileNotFoundError(f"{flag} {path} {what}: there is no {folder.arguments}")
         if not folder.model.is_dir():
             raise FileNotFoundError(
-                f"--run {path} has no model yet: its training did not end; go on with `peft-pod train` and "
+                f"{flag} {path} has no model yet: its training did not end; go on with `peft-pod train` and "
                 "--resume_from_checkpoint true"
             )
         return folder

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from peft import PeftModel
 from transformers import set_seed
 
-from peft_pod.corpus import Split
+from peft_pod.corpus import Corpus, Split
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import write_text
 from peft_pod.generation import GenerationSettings, Recommender
@@ -28,6 +29,7 @@ from peft_pod.training.plots import plot_losses
 from peft_pod.training.setup import IdTokens
 from peft_pod.tuner import PODConfig
 
+from .added_tasks import FirstStage
 from .arguments import CorpusArguments, ModelArguments, check_seed, parse_arguments
 from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
@@ -60,6 +62,9 @@ def train(
         FileExistsError: there is a run already, or something else. An older run is replaced only once all arguments
             have proved usable.
     """
+    first = FirstStage.of(corpus_arguments, model_arguments)
+    if first is not None:
+        corpus_arguments, model_arguments = first.arguments(corpus_arguments, model_arguments)
     _check_arguments(corpus_arguments, model_arguments, training_arguments)
     state = process_state()
     folder = RunFolder(Path(str(training_arguments.output_dir)))
@@ -71,43 +76,27 @@ def train(
         checkpoint = folder.checkpoint(resume)
     else:
         folder.check_new(overwrite=corpus_arguments.overwrite)
-        for name, path in (("data_dir", corpus_arguments.data_dir), ("base_model", model_arguments.base_model)):
+        for name, path in (
+            ("data_dir", corpus_arguments.data_dir),
+            ("base_model", model_arguments.base_model),
+            ("add_tasks_to", model_arguments.add_tasks_to),
+        ):
             folder.check_outside(name, path)
     training_arguments.output_dir = str(folder.checkpoints)
     seed = training_arguments.seed
     set_seed(seed)
 
-    corpus = read_corpus(corpus_arguments)
+    corpus = read_corpus(corpus_arguments) if first is None else Corpus.load_from_disk(first.run.corpus)
     if resume:
         folder.check_same_corpus(corpus)
     split = split_corpus(corpus, corpus_arguments)
-    tasks = _load_tasks(corpus_arguments, supported_tasks(split.train), corpus.name)
-    indexing = fit_indexing(split, corpus_arguments, seed)
-    tokenizer = build_tokenizer(
-        model_arguments.base_model,
-        split.train,
-        indexing,
-        tasks,
-        vocabulary_size=model_arguments.vocabulary_size,
-        id_tokens=cast(IdTokens, model_arguments.id_tokens),
-    )
-    processor = PODProcessor(tokenizer, indexing, tasks)
+    wanted = corpus_arguments.tasks if first is None else first.new_tasks
+    tasks = _load_tasks(corpus_arguments, wanted, supported_tasks(split.train), corpus.name)
     settings = GenerationSettings(item_beams=model_arguments.item_beams, text_beams=model_arguments.text_beams)
-    model = build_model(
-        model_arguments.base_model,
-        processor,
-        train=split.train,
-        item_start=model_arguments.resolved_item_start(indexing),
-        seed=seed,
-        dropout=model_arguments.dropout,
-        num_virtual_tokens=model_arguments.num_virtual_tokens,
-        prompt_init=model_arguments.prompt_init,
-        prompt_init_adapter=model_arguments.prompt_init_adapter,
-        whole_word_embedding=model_arguments.whole_word_embedding,
-        max_whole_words=_most_ids(corpus_arguments),
-        train_base=model_arguments.train_base,
-        r=model_arguments.lora_r,
-    )
+    if first is None:
+        model, processor = _new_model(corpus_arguments, model_arguments, split, tasks, seed)
+    else:
+        model, processor = first.grow(tasks, _most_ids(corpus_arguments))
     trainer = PODTrainer(
         model,
         training_arguments,
@@ -115,7 +104,7 @@ def train(
         train_dataset=TrainingSamples(split.train, processor, seed=seed),
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
     )
-    audit = audit_of(corpus, split, indexing, seed)
+    audit = audit_of(corpus, split, processor.indexing, seed)
     # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
     state.wait_for_everyone()
     if state.is_main_process:
@@ -138,6 +127,37 @@ def train(
     evaluate_and_report(folder, recommender, corpus, split, audit, seed=seed, limit=corpus_arguments.evaluation_limit)
     state.wait_for_everyone()
     return folder
+
+
+def _new_model(
+    corpus_arguments: CorpusArguments, model_arguments: ModelArguments, split: Split, tasks: Sequence[Task], seed: int
+) -> tuple[PeftModel, PODProcessor]:
+    indexing = fit_indexing(split, corpus_arguments, seed)
+    tokenizer = build_tokenizer(
+        model_arguments.base_model,
+        split.train,
+        indexing,
+        tasks,
+        vocabulary_size=model_arguments.vocabulary_size,
+        id_tokens=cast(IdTokens, model_arguments.id_tokens),
+    )
+    processor = PODProcessor(tokenizer, indexing, tasks)
+    model = build_model(
+        model_arguments.base_model,
+        processor,
+        train=split.train,
+        item_start=model_arguments.resolved_item_start(indexing),
+        seed=seed,
+        dropout=model_arguments.dropout,
+        num_virtual_tokens=model_arguments.num_virtual_tokens,
+        prompt_init=model_arguments.prompt_init,
+        prompt_init_adapter=model_arguments.prompt_init_adapter,
+        whole_word_embedding=model_arguments.whole_word_embedding,
+        max_whole_words=_most_ids(corpus_arguments),
+        train_base=model_arguments.train_base,
+        r=model_arguments.lora_r,
+    )
+    return model, processor
 
 
 def _check_arguments(
@@ -182,7 +202,7 @@ def _most_ids(arguments: CorpusArguments) -> int:
     return max(PODConfig.max_whole_words, 1 + arguments.history_length, topn)
 
 
-def _load_tasks(arguments: CorpusArguments, supported: list[str], corpus: str) -> list[Task]:
+def _load_tasks(arguments: CorpusArguments, wanted: Sequence[str], supported: list[str], corpus: str) -> list[Task]:
     options: dict[str, dict[str, Any]] = {
         SequentialTask.name: {"history_length": arguments.history_length, "segments": arguments.segments},
         TopNTask.name: {
@@ -192,7 +212,7 @@ def _load_tasks(arguments: CorpusArguments, supported: list[str], corpus: str) -
         },
     }
     tasks = []
-    for name in arguments.tasks or supported:
+    for name in wanted or supported:
         task = load_task(name, bare_probability=arguments.bare_probability, **options.get(name, {}))
         if name not in supported:
             raise ValueError(f"corpus {corpus!r} has no samples for the task {name!r}; it supports {supported}")

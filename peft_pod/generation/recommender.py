@@ -391,7 +391,13 @@ def _load_base(folder: Path) -> PreTrainedModel:
     if not (saved / "config.json").is_file():
         raise FileNotFoundError(f"{folder} names no base model and has no {BASE_FOLDER}/config.json; pass base_model=")
     if config.train_base:
-        return AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(str(saved)))
+        return _unnamed(AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(str(saved))))
     if not any((saved / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
         raise FileNotFoundError(f"{folder} has no {BASE_FOLDER}/{SAFE_WEIGHTS_NAME}: it was not saved to the end")
-    return AutoModelForSeq2SeqLM.from_pretrained(str(saved))
+    return _unnamed(AutoModelForSeq2SeqLM.from_pretrained(str(saved)))
+
+
+def _unnamed(base: PreTrainedModel) -> PreTrainedModel:
+    # Saved again, an adapter would else name this folder as its base, which may be gone then and need not hold weights.
+    base.name_or_path = base.config._name_or_path = ""
+    return base

@@ -117,6 +117,16 @@ class PODProcessor:
         """The task of a name; errors as for `task_id`."""
         return self.tasks[self.task_id(name)]
 
+    def with_tasks(self, tasks: Sequence[Task]) -> PODProcessor:
+        """A processor with more tasks after those it has, and the same otherwise; errors as for a new one."""
+        return PODProcessor(
+            self.tokenizer,
+            self.indexing,
+            [*self.tasks, *tasks],
+            max_input_length=self.max_input_length,
+            max_target_length=self.max_target_length,
+        )
+
     def item_tokens(self) -> list[tuple[int, ...]]:
         """The tokens that name each item as an answer, by position, without the end-of-sequence token."""
         return [self._words.encode(word, first=True) for word in self.indexing.item_words]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -237,3 +239,13 @@ def test_catalogue_round_trip(tmp_path):
     assert (loaded.item_ids, loaded.titles, loaded.user_ids) == (["x", "y"], ["X", "Ÿ"], ["u", "v", "w"])
     assert [items.tolist() for items in loaded.histories] == [[1, 0], [], [1]]
     assert [loaded.history(user).tolist() for user in range(3)] == [[1, 0], [], [1]]
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_what_was_loaded_can_be_saved_again_and_stands_alone(split, tmp_path, mode):
+    recommender = make_recommender(split, mode)
+    recommender.save_pretrained(tmp_path / "first")
+    Recommender.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    again = Recommender.from_pretrained(tmp_path / "second")
+    assert again.recommend("ann", ["a", "b"], k=3) == recommender.recommend("ann", ["a", "b"], k=3)
