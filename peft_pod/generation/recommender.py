@@ -153,9 +153,8 @@ class Recommender:
             user: a user ID, or a list of them.
             candidates: item IDs; for a list of users a list of such lists.
             history: IDs of the items the user took, oldest first; for a list of users a list of such lists. Where
-                given, candidates are ranked as the next item after it by the sequential task, or by the top-N task
-                where the model has no other. Where it is left out, by the top-N task: by the user's name alone, or
-                also by the history saved with the model where the task's input holds one.
+                given, candidates are ranked as what comes after it, by the sequential task or, where the model has
+                none, the top-N task. Where it is left out, by the top-N task, which may read the saved history.
             k: how many of the best to return; all of them where it is left out.
 
         Raises:
@@ -167,15 +166,12 @@ class Recommender:
         if history is None or SequentialTask.name not in self.processor.task_names:
             topn = self._task(TopNTask)
             name = topn.name
-            if topn.history_length:
-                known = self._histories(users, history, single)
-            elif history is None:
-                known = [[] for _ in users]
-            else:
+            if history is not None and not topn.history_length:
                 raise ValueError(
                     "history is given, but no task of this model ranks candidates after one: leave it out, or train "
                     "the task 'sequential', or 'topn' with a history_length"
                 )
+            known = self._histories(users, history, single) if topn.history_length else [[] for _ in users]
             samples = [
                 topn.query(position, items, history=taken)
                 for position, items, taken in zip(positions, lists, known, strict=True)

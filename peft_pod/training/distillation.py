@@ -34,9 +34,9 @@ def divergence(
         A number, computed in float32 whatever the logits are.
 
     Example:
-        >>> teacher, student = torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[0.0, 0.0]]], requires_grad=True)
+        >>> teacher, student = torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[0.0, 0.0]]])
         >>> round(float(divergence(teacher, student, torch.tensor([[1]]))), 4)
-        0.3279
+        0.3278
     """
     teacher = functional.log_softmax(teacher_logits.detach().float() / temperature, dim=-1)
     student = functional.log_softmax(student_logits.float() / temperature, dim=-1)

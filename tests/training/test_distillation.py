@@ -208,6 +208,7 @@ def test_it_draws_the_two_answers_together(split, processor, tmp_path):
     assert apart[1] < 0.7 * apart[0]
 
 
+@pytest.mark.slow  # starts two processes; run with `pytest -m slow tests/training/test_distillation.py`
 def test_two_processes_distil_as_one_with_the_doubled_batch(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
