@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from peft import PeftModel
 from transformers import set_seed
 
-from peft_pod.corpus import Split
+from peft_pod.audit import Audit
+from peft_pod.corpus import Corpus, Split
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import write_text
 from peft_pod.generation import GenerationSettings, Recommender
@@ -60,8 +62,92 @@ def train(
         FileExistsError: there is a run already, or something else. An older run is replaced only once all arguments
             have proved usable.
     """
-    _check_arguments(corpus_arguments, model_arguments, training_arguments)
+    built = build(corpus_arguments, model_arguments, training_arguments)
+    folder, trainer = built.folder, built.trainer
     state = process_state()
+    # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
+    state.wait_for_everyone()
+    if state.is_main_process:
+        if not built.checkpoint:
+            folder.clear()
+        write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
+        if folder.saved_corpus() is None:
+            built.corpus.save_to_disk(folder.corpus)
+    state.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=built.checkpoint)
+    recommender = built.recommender(show_progress=state.is_main_process)
+    if state.is_main_process:
+        recommender.save_pretrained(folder.model, notes=[built.audit.note()])
+        write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
+        # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
+        if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
+            plot_losses(trainer.state.log_history, folder.loss_plot)
+    evaluate_and_report(
+        folder,
+        recommender,
+        built.corpus,
+        built.split,
+        built.audit,
+        seed=training_arguments.seed,
+        limit=corpus_arguments.evaluation_limit,
+    )
+    state.wait_for_everyone()
+    return folder
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a run is made of, before its first step.
+
+    Attributes:
+        folder: of the run.
+        values: the arguments by section, as they are kept in the folder.
+        checkpoint: to go on from; `None` for a new run.
+        corpus: as it was read and prepared.
+        split: of the corpus.
+        audit: of corpus, split and item IDs.
+        processor: has tokenizer, item IDs and tasks.
+        settings: of the beam searches.
+        model: not yet trained.
+        trainer: has the model and the samples.
+    """
+
+    folder: RunFolder
+    values: dict[str, Any]
+    checkpoint: str | None
+    corpus: Corpus
+    split: Split
+    audit: Audit
+    processor: PODProcessor
+    settings: GenerationSettings
+    model: PeftModel
+    trainer: PODTrainer
+
+    def recommender(self, *, show_progress: bool) -> Recommender:
+        """The model as it is now, to answer with."""
+        catalogue = Catalogue.from_split(self.split)
+        return Recommender(self.model.eval(), self.processor, catalogue, self.settings, show_progress=show_progress)
+
+
+def build(
+    corpus_arguments: CorpusArguments,
+    model_arguments: ModelArguments,
+    training_arguments: PODTrainingArguments,
+    *,
+    checkpoints: Path | None = None,
+) -> Built:
+    """Check the arguments and build everything that training needs; nothing of the run's folder is written or replaced.
+
+    Args:
+        corpus_arguments: as for `train`.
+        model_arguments: likewise.
+        training_arguments: likewise; its `output_dir` is turned to where the Trainer keeps its checkpoints.
+        checkpoints: the folder for these, if not that of the run.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: as for `train`.
+    """
+    _check_arguments(corpus_arguments, model_arguments, training_arguments)
     folder = RunFolder(Path(str(training_arguments.output_dir)))
     resume = _resumed(training_arguments.resume_from_checkpoint)
     values = _recorded(corpus_arguments, model_arguments, training_arguments)
@@ -73,7 +159,7 @@ def train(
         folder.check_new(overwrite=corpus_arguments.overwrite)
         for name, path in (("data_dir", corpus_arguments.data_dir), ("base_model", model_arguments.base_model)):
             folder.check_outside(name, path)
-    training_arguments.output_dir = str(folder.checkpoints)
+    training_arguments.output_dir = str(checkpoints or folder.checkpoints)
     seed = training_arguments.seed
     set_seed(seed)
 
@@ -116,28 +202,7 @@ def train(
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
     )
     audit = audit_of(corpus, split, indexing, seed)
-    # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
-    state.wait_for_everyone()
-    if state.is_main_process:
-        if not resume:
-            folder.clear()
-        write_text(folder.arguments, json.dumps(values, indent=2, default=str))
-        if folder.saved_corpus() is None:
-            corpus.save_to_disk(folder.corpus)
-    state.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    recommender = Recommender(
-        model.eval(), processor, Catalogue.from_split(split), settings, show_progress=state.is_main_process
-    )
-    if state.is_main_process:
-        recommender.save_pretrained(folder.model, notes=[audit.note()])
-        write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
-        # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
-        if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
-            plot_losses(trainer.state.log_history, folder.loss_plot)
-    evaluate_and_report(folder, recommender, corpus, split, audit, seed=seed, limit=corpus_arguments.evaluation_limit)
-    state.wait_for_everyone()
-    return folder
+    return Built(folder, values, checkpoint, corpus, split, audit, processor, settings, model, trainer)
 
 
 def _check_arguments(
