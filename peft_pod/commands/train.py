@@ -33,13 +33,14 @@ from peft_pod.tuner import PODConfig
 from .arguments import CorpusArguments, ModelArguments, check_seed, parse_arguments
 from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
+from .recipes import RecipeArguments
 from .run_folder import RunFolder
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
-    kinds = (CorpusArguments, ModelArguments, PODTrainingArguments)
-    corpus_arguments, model_arguments, training_arguments = parse_arguments(kinds, arguments, "peft-pod train")
+    kinds = (CorpusArguments, ModelArguments, PODTrainingArguments, RecipeArguments)
+    corpus_arguments, model_arguments, training_arguments, _ = parse_arguments(kinds, arguments, "peft-pod train")
     train(corpus_arguments, model_arguments, training_arguments)
 
 
