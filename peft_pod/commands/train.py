@@ -27,6 +27,8 @@ from peft_pod.training import (
     process_state,
 )
 from peft_pod.training.plots import plot_losses
+from peft_pod.training.progress import shows_bars
+from peft_pod.training.reporting import check_report_to, describe_run
 from peft_pod.training.setup import IdTokens
 from peft_pod.tuner import PODConfig
 
@@ -35,17 +37,29 @@ from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
 from .recipes import RecipeArguments
 from .run_folder import RunFolder
+from .run_record import environment, rerun_config, run_metrics, write_state
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
-    kinds = (CorpusArguments, ModelArguments, PODTrainingArguments, RecipeArguments)
-    corpus_arguments, model_arguments, training_arguments, _ = parse_arguments(kinds, arguments, "peft-pod train")
-    train(corpus_arguments, model_arguments, training_arguments)
+    # It builds a run by this module.
+    from .plan import PlanArguments, check_plan, dry_run
+
+    kinds = (CorpusArguments, ModelArguments, PODTrainingArguments, RecipeArguments, PlanArguments)
+    *parsed, recipe, plan = parse_arguments(kinds, arguments, "peft-pod train")
+    check_plan(plan)
+    if plan.dry_run:
+        dry_run(*parsed, recipe=recipe.recipe, as_json=plan.json)
+    else:
+        train(*parsed, recipe=recipe.recipe)
 
 
 def train(
-    corpus_arguments: CorpusArguments, model_arguments: ModelArguments, training_arguments: PODTrainingArguments
+    corpus_arguments: CorpusArguments,
+    model_arguments: ModelArguments,
+    training_arguments: PODTrainingArguments,
+    *,
+    recipe: str | None = None,
 ) -> RunFolder:
     """Train a model, save it, evaluate it beside the baselines, and print the summary.
 
@@ -53,6 +67,7 @@ def train(
         corpus_arguments: which corpus, and how it becomes text.
         model_arguments: which base, and how it is trained.
         training_arguments: of the Trainer; `output_dir` is the folder of the run.
+        recipe: that the arguments started from, to be recorded.
 
     Returns:
         The folder of the run.
@@ -72,18 +87,24 @@ def train(
         if not built.checkpoint:
             folder.clear()
         write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
+        fingerprint = built.corpus.fingerprint
+        write_text(folder.config, rerun_config(built.values, recipe=recipe, fingerprint=fingerprint))
+        write_text(folder.environment, json.dumps(environment(), indent=2))
         if folder.saved_corpus() is None:
             built.corpus.save_to_disk(folder.corpus)
     state.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=built.checkpoint)
-    recommender = built.recommender(show_progress=state.is_main_process)
+    describe_run(trainer, built.described(), built.corpus.fingerprint, folder.path)
+    trained = trainer.train(resume_from_checkpoint=built.checkpoint)
+    seen = trainer.seen()
+    recommender = built.recommender(show_progress=state.is_main_process and shows_bars(trainer.args.disable_tqdm))
     if state.is_main_process:
         recommender.save_pretrained(folder.model, notes=[built.audit.note()])
+        write_state(trainer.state, folder.trainer_state)
         write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
         # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
         if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
             plot_losses(trainer.state.log_history, folder.loss_plot)
-    evaluate_and_report(
+    report = evaluate_and_report(
         folder,
         recommender,
         built.corpus,
@@ -92,6 +113,11 @@ def train(
         seed=training_arguments.seed,
         limit=corpus_arguments.evaluation_limit,
     )
+    if state.is_main_process:
+        parameters = built.model.get_nb_trainable_parameters()
+        seconds = trained.metrics.get("train_runtime")
+        metrics = run_metrics(trainer.state, report, built.audit, seconds=seconds, seen=seen, parameters=parameters)
+        write_text(folder.metrics, json.dumps(metrics, indent=2, ensure_ascii=False))
     state.wait_for_everyone()
     return folder
 
@@ -123,6 +149,10 @@ class Built:
     settings: GenerationSettings
     model: PeftModel
     trainer: PODTrainer
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """The arguments by section, those of the Trainer left out."""
+        return {section: values for section, values in self.values.items() if section != "training"}
 
     def recommender(self, *, show_progress: bool) -> Recommender:
         """The model as it is now, to answer with."""
@@ -221,6 +251,7 @@ def _check_arguments(
         )
     if training_arguments.push_to_hub:
         raise ValueError("--push_to_hub would push a checkpoint; push the folder model/ of the run once it is trained")
+    check_report_to(training_arguments.report_to)
     check_base_model(model_arguments.base_model)
 
 
