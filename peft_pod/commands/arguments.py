@@ -194,7 +194,7 @@ def _config_flags(
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"{source} sets {name!r}, which is no argument; see --help")
-        takes_list = get_origin(known[name]) is list
+        takes_list = is_list(known[name])
         if value is None:
             if type(None) not in get_args(known[name]):
                 raise ValueError(f"{source} sets {name} to nothing; give a value, or leave the line out")
@@ -209,6 +209,17 @@ def _config_flags(
         else:
             flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return flags, unset
+
+
+def is_list(hint: Any) -> bool:
+    """Whether a flag of this type takes several words, each an element of a list.
+
+    Example:
+        >>> is_list(list[str] | None), is_list(str | list[str])
+        (True, False)
+    """
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return get_origin(hint) is list or (len(kinds) == 1 and get_origin(kinds[0]) is list)
 
 
 def _read_config(path: str) -> dict[str, Any]:

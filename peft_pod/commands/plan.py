@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -168,10 +167,6 @@ def run_length(trainer: PODTrainer) -> dict[str, int | float]:
     args = trainer.args
     loader = trainer.get_train_dataloader()
     _, steps_per_epoch, _, _, batch_size, _, steps = trainer.set_initial_training_values(args, loader)
-    state = TrainerState()
-    state.compute_steps(args, steps)
-    strategy = str(getattr(args.eval_strategy, "value", args.eval_strategy))
-    validations = {"no": 0, "epoch": math.ceil(steps / steps_per_epoch)}.get(strategy, steps // (state.eval_steps or 1))
     return {
         "batches_per_epoch": len(loader),
         "batches_per_step": args.gradient_accumulation_steps,
@@ -179,8 +174,37 @@ def run_length(trainer: PODTrainer) -> dict[str, int | float]:
         "steps_per_epoch": steps_per_epoch,
         "epochs": steps / steps_per_epoch,
         "steps": steps,
-        "validations": validations,
+        "validations": count_validations(args, steps, steps_per_epoch),
     }
+
+
+def count_validations(args: PODTrainingArguments, steps: int, steps_per_epoch: int) -> int:
+    """How often validation losses are taken in a run that is not stopped early.
+
+    Args:
+        args: of the Trainer.
+        steps: of the run.
+        steps_per_epoch: of an epoch.
+
+    Example:
+        >>> count_validations(PODTrainingArguments(eval_strategy="steps", eval_steps=0.3, save_strategy="no",
+        ...     load_best_model_at_end=False), steps=10, steps_per_epoch=4)
+        4
+    """
+    strategy = str(getattr(args.eval_strategy, "value", args.eval_strategy))
+    if strategy == "epoch":
+        ends = [
+            min(end, steps) / steps_per_epoch
+            for end in range(steps_per_epoch, steps + steps_per_epoch, steps_per_epoch)
+        ]
+        return sum(end >= args.eval_delay for end in ends)
+    if strategy != "steps":
+        return 0
+    state = TrainerState()
+    state.compute_steps(args, steps)
+    # The last step is one of them, whatever its number.
+    validated = {*range(state.eval_steps, steps + 1, state.eval_steps), steps}
+    return sum(step >= args.eval_delay for step in validated)
 
 
 def _task_tokens(counts: Any) -> dict[str, Any]:

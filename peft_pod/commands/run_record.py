@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -23,6 +23,8 @@ from peft_pod.training.processes import runs_on_cpu
 from peft_pod.training.progress import validation_losses
 from peft_pod.training.throughput import Seen
 from peft_pod.version import __version__
+
+from .arguments import is_list
 
 PLACE_ARGUMENTS = frozenset({"output_dir", "overwrite", "resume_from_checkpoint"})
 """They say where a run goes and what becomes of what is there, not what it is."""
@@ -78,7 +80,7 @@ def changed_training(values: Mapping[str, Any]) -> dict[str, Any]:
         if not one.init or one.name not in values or one.name.endswith(_SECRET):
             continue
         value = values[one.name]
-        if isinstance(value, list) and get_origin(hints[one.name]) is not list:
+        if isinstance(value, list) and not is_list(hints[one.name]):
             value = " ".join(map(str, value))
         default = one.default_factory() if one.default_factory is not MISSING else one.default
         default = default.value if isinstance(default, Enum) else default
