@@ -19,7 +19,7 @@ from peft_pod.training.timing import StepTimes, drawn_tokens, size_of, time_step
 
 from .arguments import CorpusArguments, ModelArguments
 from .plan_text import plan_text
-from .run_record import changed_training
+from .run_record import PLACE_ARGUMENTS, changed_training
 from .train import Built, build
 
 _EVALUATED_BATCHES = 2
@@ -131,7 +131,7 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
 
 
 def changed_arguments(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The arguments of a run, by section, that are not at their defaults."""
+    """The arguments of a run, given by section, that are not at their defaults; where it goes is left out."""
     defaults = {"corpus": asdict(CorpusArguments()), "model": asdict(ModelArguments())}
     changed: dict[str, Any] = {
         name: value
@@ -139,7 +139,8 @@ def changed_arguments(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
         for name, value in values[section].items()
         if value != known[name]
     }
-    return {**changed, **changed_training(values["training"])}
+    changed = {**changed, **changed_training(values["training"])}
+    return {name: value for name, value in changed.items() if name not in PLACE_ARGUMENTS}
 
 
 def count_parameters(model: Any) -> dict[str, dict[str, int]]:

@@ -17,7 +17,6 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     """
     corpus, ids, length = plan["corpus"], plan["item_ids"], plan["length"]
     seconds, memory = plan["seconds"], plan["memory_bytes"]
-    tokens = ids["tokens"]
     evaluation = ", ".join(f"{name} {_clock(taken)}" for name, taken in seconds["evaluation"].items())
     changed = "\n".join(f"  {name}: {value}" for name, value in plan["changed_arguments"].items()) or "  none"
     recipe = f" (recipe {plan['recipe']})" if plan["recipe"] else ""
@@ -29,15 +28,14 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"corpus      {corpus['name']}: {corpus['users']:,} users, {corpus['items']:,} items, "
             f"{corpus['interactions']:,} interactions, fingerprint {corpus['fingerprint']}",
             f"            {corpus['audit']}",
-            f"item IDs    {ids['indexing']}: {tokens['mean']:.3g} tokens each on average, "
-            f"{tokens['fewest']} to {tokens['most']}",
+            f"item IDs    {ids['indexing']}: {_tokens_of_an_id(ids['tokens'])}",
             f"model       {plan['model']['base']}",
             *_table(_parameter_rows(plan["model"]["parameters"])),
             "tasks",
             *_table(_task_rows(plan["tasks"])),
             f"length      {length['steps']:,} steps of {length['samples_per_step']:,} samples, one task each"
             f"{_accumulated(length)}; {length['steps_per_epoch']:,} an epoch, {length['epochs']:.3g} epochs, "
-            f"{length['validations']} validations",
+            f"{_counted(length['validations'], 'validation')}",
             f"memory      peak {_bytes(memory['peak'])} while {plan['timed_batches']} batches were timed: weights "
             f"{_bytes(memory['weights'])}, gradients {_bytes(memory['gradients'])}, optimizer "
             f"{_bytes(memory['optimizer'])}, activations about {_bytes(memory['activations'])}, and the rest what the "
@@ -49,6 +47,16 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             "Nothing was written.",
         ]
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _tokens_of_an_id(tokens: Mapping[str, float]) -> str:
+    if tokens["fewest"] == tokens["most"]:
+        return f"{_counted(int(tokens['most']), 'token')} each"
+    return f"{tokens['fewest']} to {tokens['most']} tokens each, {tokens['mean']:.3g} on average"
 
 
 def _accumulated(length: Mapping[str, Any]) -> str:

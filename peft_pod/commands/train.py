@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from datasets import disable_progress_bars
 from peft import PeftModel
 from transformers import set_seed
 
@@ -48,6 +49,8 @@ def run(arguments: Sequence[str]) -> None:
     kinds = (CorpusArguments, ModelArguments, PODTrainingArguments, RecipeArguments, PlanArguments)
     *parsed, recipe, plan = parse_arguments(kinds, arguments, "peft-pod train")
     check_plan(plan)
+    if not shows_bars(parsed[-1].disable_tqdm):
+        disable_progress_bars()
     if plan.dry_run:
         dry_run(*parsed, recipe=recipe.recipe, as_json=plan.json)
     else:
