@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from peft_pod.metrics import evaluate_model
 from peft_pod.training import PODTrainer, PODTrainingArguments, process_state
@@ -98,7 +99,7 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
     """
     trainer = built.trainer
     parameters = count_parameters(built.model)
-    length = run_length(trainer)
+    length = {**run_length(trainer), "steps_done": _steps_done(built.checkpoint)}
     tokens = drawn_tokens(trainer)
     times = time_steps(trainer, list(tokens))
     validation = time_validation(trainer)
@@ -128,6 +129,12 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
         "timed_batches": times.batches,
         "not_counted": list(NOT_COUNTED),
     }
+
+
+def _steps_done(checkpoint: str | None) -> int:
+    if checkpoint is None:
+        return 0
+    return int(TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME)).global_step)
 
 
 def changed_arguments(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -279,7 +286,8 @@ def _seconds(
     batch = float(np.mean(list(times.seconds.values())))
     step = batch * length["batches_per_step"]
     one = sum(validation.values())
-    training = step * length["steps"] + one * length["validations"]
+    left = 1 - length["steps_done"] / length["steps"]
+    training = left * (step * length["steps"] + one * length["validations"])
     final = sum(evaluation.values())
     return {
         "building": building,

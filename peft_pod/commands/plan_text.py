@@ -34,7 +34,7 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             "tasks",
             *_table(_task_rows(plan["tasks"])),
             f"length      {length['steps']:,} steps of {length['samples_per_step']:,} samples, one task each"
-            f"{_accumulated(length)}; {length['steps_per_epoch']:,} an epoch, {length['epochs']:.3g} epochs, "
+            f"{_accumulated(length)}{_done(length)}; {length['steps_per_epoch']:,} an epoch, {length['epochs']:.3g} epochs, "
             f"{_counted(length['validations'], 'validation')}",
             f"memory      peak {_bytes(memory['peak'])} while {plan['timed_batches']} batches were timed: weights "
             f"{_bytes(memory['weights'])}, gradients {_bytes(memory['gradients'])}, optimizer "
@@ -61,6 +61,10 @@ def _tokens_of_an_id(tokens: Mapping[str, float]) -> str:
 
 def _accumulated(length: Mapping[str, Any]) -> str:
     return f", {length['batches_per_step']} batches a step" if length["batches_per_step"] > 1 else ""
+
+
+def _done(length: Mapping[str, Any]) -> str:
+    return f", {length['steps_done']:,} of them done" if length["steps_done"] else ""
 
 
 def _parameter_rows(parameters: Mapping[str, Mapping[str, int]]) -> list[list[str]]:

@@ -148,6 +148,16 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(run):
     assert contents(folder) == before
 
 
+def test_the_plan_of_a_run_that_is_to_go_on(run):
+    folder, _ = run
+    before = contents(folder)
+    done = plan_of(small(), folder, "--resume_from_checkpoint", "true")
+    assert done.status == 0, done.err
+    assert "6 steps of 8 samples, one task each, 6 of them done; 207 an epoch" in done.out
+    assert "training 0.0 s" in done.out
+    assert contents(folder) == before
+
+
 def test_json_without_a_plan(tmp_path):
     done = train(small(), tmp_path / "run", "--json")
     assert (done.status, "--json goes with --dry_run" in done.err) == (2, True)
