@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
@@ -20,6 +20,10 @@ from peft_pod.tasks.topn import CandidatesIn
 from peft_pod.training import is_scratch
 from peft_pod.training.setup import ItemStart
 from peft_pod.tuner.config import PromptInit
+
+from .recipes import RecipeArguments, read_recipe
+
+RECIPE = "recipe"
 
 
 @dataclass
@@ -171,6 +175,9 @@ class _Parser(_RaisesErrors, HfArgumentParser):
 def parse_arguments(kinds: Sequence[type[Any]], arguments: Sequence[str], program: str) -> tuple[Any, ...]:
     """Parse flags into dataclasses; `--config FILE` names a YAML file whose values flags override.
 
+    With `RecipeArguments` among the dataclasses, `--recipe NAME`, or `recipe` in the file, names values that the file
+    and flags override.
+
     Args:
         kinds: the dataclasses.
         arguments: the flags, without the program's name.
@@ -178,49 +185,66 @@ def parse_arguments(kinds: Sequence[type[Any]], arguments: Sequence[str], progra
 
     Raises:
         SystemExit: help was asked for.
-        ValueError: a flag is unknown or has a bad value; or the YAML file is missing or malformed, or names what no
-            dataclass has.
+        ValueError: a flag is unknown or has a bad value; there is no such recipe; or the YAML file is missing or
+            malformed, or names what no dataclass has.
     """
     finder = _Finder(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
+    takes_recipe = RecipeArguments in kinds
+    if takes_recipe:
+        finder.add_argument("--recipe")
     found, rest = finder.parse_known_args(arguments)
     parser = _Parser(list(kinds), prog=program, formatter_class=argparse.HelpFormatter)
     parser.add_argument("--config", help="YAML file with values for the flags; flags override it.")
-    if found.config is not None:
-        # As flags in front of the others, so that argparse checks types and choices, and the others override them.
-        values, unset = _config_flags(found.config, kinds)
-        rest = [*values, *rest]
-        parser.set_defaults(**unset)
-    *parsed, unknown = parser.parse_args_into_dataclasses(rest, return_remaining_strings=True)
+    config = _read_config(found.config) if found.config is not None else {}
+    recipe = found.recipe or config.get(RECIPE) if takes_recipe else None
+    # As flags in front of the others, so that argparse checks types and choices, and the others override them.
+    values = {**(read_recipe(str(recipe)) if recipe else {}), **config, **({RECIPE: str(recipe)} if recipe else {})}
+    flags, unset = _config_flags(values, f"--config {found.config}", kinds)
+    parser.set_defaults(**unset)
+    *parsed, unknown = parser.parse_args_into_dataclasses([*flags, *rest], return_remaining_strings=True)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}; `{program} --help` lists those there are")
     return tuple(parsed[: len(kinds)])
 
 
-def _config_flags(path: str, kinds: Sequence[type[Any]]) -> tuple[list[str], dict[str, None]]:
+def _config_flags(
+    values: Mapping[str, Any], source: str, kinds: Sequence[type[Any]]
+) -> tuple[list[str], dict[str, None]]:
     """The values of a YAML file as flags, and those which it sets to null, for which there is no flag."""
     hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
     known = {item.name: hints[item.name] for kind in kinds for item in fields(kind) if item.init}
     flags: list[str] = []
     unset: dict[str, None] = {}
-    for name, value in _read_config(path).items():
+    for name, value in values.items():
         if name not in known:
-            raise ValueError(f"--config {path} sets {name!r}, which is no argument; see --help")
-        takes_list = get_origin(known[name]) is list
+            raise ValueError(f"{source} sets {name!r}, which is no argument; see --help")
+        takes_list = is_list(known[name])
         if value is None:
             if type(None) not in get_args(known[name]):
-                raise ValueError(f"--config {path} sets {name} to nothing; give a value, or leave the line out")
+                raise ValueError(f"{source} sets {name} to nothing; give a value, or leave the line out")
             unset[name] = None
         elif isinstance(value, list):
             if not takes_list or not value:
                 problem = "an empty list; leave the line out" if takes_list else f"a list, {value!r}; give one value"
-                raise ValueError(f"--config {path} sets {name} to {problem}")
+                raise ValueError(f"{source} sets {name} to {problem}")
             flags += [f"--{name}", *map(str, value)]
         elif takes_list:
-            raise ValueError(f"--config {path} sets {name} to {value!r}; give a list, such as [{value}]")
+            raise ValueError(f"{source} sets {name} to {value!r}; give a list, such as [{value}]")
         else:
             flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return flags, unset
+
+
+def is_list(hint: Any) -> bool:
+    """Whether a flag of this type takes several words, each an element of a list.
+
+    Example:
+        >>> is_list(list[str] | None), is_list(str | list[str])
+        (True, False)
+    """
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return get_origin(hint) is list or (len(kinds) == 1 and get_origin(kinds[0]) is list)
 
 
 def _read_config(path: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from peft_pod.metrics.explanation import CONVENTIONS, DEFAULT_CONVENTION
 from peft_pod.metrics.ranking import DEFAULT_KS, DEFAULT_METRICS
 from peft_pod.training import process_state
 from peft_pod.training.plots import plot_ranking
+from peft_pod.training.progress import shows_bars
 
 from .arguments import check_seed, parse_arguments
 from .data import audit_of, split_of_run
@@ -63,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
     state = process_state()
     seed = folder.seed() if options.seed is None else options.seed
     recommender = Recommender.from_pretrained(
-        folder.model, device=state.device, show_progress=state.is_main_process and not options.json
+        folder.model, device=state.device, show_progress=state.is_main_process and shows_bars(options.json)
     )
     corpus = Corpus.load_from_disk(folder.corpus)
     split = split_of_run(corpus, folder.corpus_arguments())

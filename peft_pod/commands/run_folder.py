@@ -27,6 +27,10 @@ class RunFolder:
     """The files of a run.
 
     `model/` is what `Recommender.from_pretrained` loads and what can go to the Hub; `corpus/` stays at home.
+
+    `arguments.json` is what the run was begun with, every argument of it: resuming and evaluating read this file and no
+    other. `config.yaml` is made from it, for people and for `--config`; `log.json` and `metrics.json` are excerpts of
+    `trainer_state.json` and `report.json`. Nothing reads those four back, so they may be edited or removed.
     """
 
     path: Path
@@ -50,6 +54,26 @@ class RunFolder:
     def arguments(self) -> Path:
         """The arguments of the run."""
         return self.path / "arguments.json"
+
+    @property
+    def config(self) -> Path:
+        """The same as a YAML file that makes the run again."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """What the run ran on."""
+        return self.path / "environment.json"
+
+    @property
+    def trainer_state(self) -> Path:
+        """State of the Trainer at the end."""
+        return self.path / TRAINER_STATE_NAME
+
+    @property
+    def metrics(self) -> Path:
+        """Numbers of the run in one flat file."""
+        return self.path / "metrics.json"
 
     def report(self, variant: str = "") -> Path:
         """Metrics of model and baselines; see `report_variant`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from datasets import disable_progress_bars
 from peft import PeftModel
 from transformers import set_seed
 
+from peft_pod.audit import Audit
 from peft_pod.corpus import Corpus, Split
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import write_text
@@ -26,6 +28,8 @@ from peft_pod.training import (
     process_state,
 )
 from peft_pod.training.plots import plot_losses
+from peft_pod.training.progress import shows_bars
+from peft_pod.training.reporting import check_report_to, describe_run
 from peft_pod.training.setup import IdTokens
 from peft_pod.tuner import PODConfig
 
@@ -33,18 +37,33 @@ from .added_tasks import FirstStage
 from .arguments import CorpusArguments, ModelArguments, check_seed, parse_arguments
 from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
+from .recipes import RecipeArguments
 from .run_folder import RunFolder
+from .run_record import environment, rerun_config, run_metrics, write_state
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
-    kinds = (CorpusArguments, ModelArguments, PODTrainingArguments)
-    corpus_arguments, model_arguments, training_arguments = parse_arguments(kinds, arguments, "peft-pod train")
-    train(corpus_arguments, model_arguments, training_arguments)
+    # It builds a run by this module.
+    from .plan import PlanArguments, check_plan, dry_run
+
+    kinds = (CorpusArguments, ModelArguments, PODTrainingArguments, RecipeArguments, PlanArguments)
+    *parsed, recipe, plan = parse_arguments(kinds, arguments, "peft-pod train")
+    check_plan(plan)
+    if not shows_bars(parsed[-1].disable_tqdm):
+        disable_progress_bars()
+    if plan.dry_run:
+        dry_run(*parsed, recipe=recipe.recipe, as_json=plan.json)
+    else:
+        train(*parsed, recipe=recipe.recipe)
 
 
 def train(
-    corpus_arguments: CorpusArguments, model_arguments: ModelArguments, training_arguments: PODTrainingArguments
+    corpus_arguments: CorpusArguments,
+    model_arguments: ModelArguments,
+    training_arguments: PODTrainingArguments,
+    *,
+    recipe: str | None = None,
 ) -> RunFolder:
     """Train a model, save it, evaluate it beside the baselines, and print the summary.
 
@@ -52,6 +71,7 @@ def train(
         corpus_arguments: which corpus, and how it becomes text.
         model_arguments: which base, and how it is trained.
         training_arguments: of the Trainer; `output_dir` is the folder of the run.
+        recipe: that the arguments started from, to be recorded.
 
     Returns:
         The folder of the run.
@@ -62,11 +82,110 @@ def train(
         FileExistsError: there is a run already, or something else. An older run is replaced only once all arguments
             have proved usable.
     """
+    built = build(corpus_arguments, model_arguments, training_arguments)
+    folder, trainer = built.folder, built.trainer
+    state = process_state()
+    # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
+    state.wait_for_everyone()
+    if state.is_main_process:
+        if not built.checkpoint:
+            folder.clear()
+        write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
+        fingerprint = built.corpus.fingerprint
+        write_text(folder.config, rerun_config(built.values, recipe=recipe, fingerprint=fingerprint))
+        write_text(folder.environment, json.dumps(environment(), indent=2))
+        if folder.saved_corpus() is None:
+            built.corpus.save_to_disk(folder.corpus)
+    state.wait_for_everyone()
+    describe_run(trainer, built.described(), built.corpus.fingerprint, folder.path)
+    trained = trainer.train(resume_from_checkpoint=built.checkpoint)
+    seen = trainer.seen()
+    recommender = built.recommender(show_progress=state.is_main_process and shows_bars(trainer.args.disable_tqdm))
+    if state.is_main_process:
+        recommender.save_pretrained(folder.model, notes=[built.audit.note()])
+        write_state(trainer.state, folder.trainer_state)
+        write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
+        # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
+        if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
+            plot_losses(trainer.state.log_history, folder.loss_plot)
+    report = evaluate_and_report(
+        folder,
+        recommender,
+        built.corpus,
+        built.split,
+        built.audit,
+        seed=training_arguments.seed,
+        limit=corpus_arguments.evaluation_limit,
+    )
+    if state.is_main_process:
+        parameters = built.model.get_nb_trainable_parameters()
+        seconds = trained.metrics.get("train_runtime")
+        metrics = run_metrics(trainer.state, report, built.audit, seconds=seconds, seen=seen, parameters=parameters)
+        write_text(folder.metrics, json.dumps(metrics, indent=2, ensure_ascii=False))
+    state.wait_for_everyone()
+    return folder
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a run is made of, before its first step.
+
+    Attributes:
+        folder: of the run.
+        values: the arguments by section, as they are kept in the folder.
+        checkpoint: to go on from; `None` for a new run.
+        corpus: as it was read and prepared.
+        split: of the corpus.
+        audit: of corpus, split and item IDs.
+        processor: has tokenizer, item IDs and tasks.
+        settings: of the beam searches.
+        model: not yet trained.
+        trainer: has the model and the samples.
+    """
+
+    folder: RunFolder
+    values: dict[str, Any]
+    checkpoint: str | None
+    corpus: Corpus
+    split: Split
+    audit: Audit
+    processor: PODProcessor
+    settings: GenerationSettings
+    model: PeftModel
+    trainer: PODTrainer
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """The arguments by section, those of the Trainer left out."""
+        return {section: values for section, values in self.values.items() if section != "training"}
+
+    def recommender(self, *, show_progress: bool) -> Recommender:
+        """The model as it is now, to answer with."""
+        catalogue = Catalogue.from_split(self.split)
+        return Recommender(self.model.eval(), self.processor, catalogue, self.settings, show_progress=show_progress)
+
+
+def build(
+    corpus_arguments: CorpusArguments,
+    model_arguments: ModelArguments,
+    training_arguments: PODTrainingArguments,
+    *,
+    checkpoints: Path | None = None,
+) -> Built:
+    """Check the arguments and build everything that training needs; nothing of the run's folder is written or replaced.
+
+    Args:
+        corpus_arguments: as for `train`.
+        model_arguments: likewise.
+        training_arguments: likewise; its `output_dir` is turned to where the Trainer keeps its checkpoints.
+        checkpoints: the folder for these, if not that of the run.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: as for `train`.
+    """
     first = FirstStage.of(corpus_arguments, model_arguments)
     if first is not None:
         corpus_arguments, model_arguments = first.arguments(corpus_arguments, model_arguments)
     _check_arguments(corpus_arguments, model_arguments, training_arguments)
-    state = process_state()
     folder = RunFolder(Path(str(training_arguments.output_dir)))
     resume = _resumed(training_arguments.resume_from_checkpoint)
     values = _recorded(corpus_arguments, model_arguments, training_arguments)
@@ -82,7 +201,7 @@ def train(
             ("add_tasks_to", model_arguments.add_tasks_to),
         ):
             folder.check_outside(name, path)
-    training_arguments.output_dir = str(folder.checkpoints)
+    training_arguments.output_dir = str(checkpoints or folder.checkpoints)
     seed = training_arguments.seed
     set_seed(seed)
 
@@ -105,28 +224,7 @@ def train(
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
     )
     audit = audit_of(corpus, split, processor.indexing, seed)
-    # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
-    state.wait_for_everyone()
-    if state.is_main_process:
-        if not resume:
-            folder.clear()
-        write_text(folder.arguments, json.dumps(values, indent=2, default=str))
-        if folder.saved_corpus() is None:
-            corpus.save_to_disk(folder.corpus)
-    state.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    recommender = Recommender(
-        model.eval(), processor, Catalogue.from_split(split), settings, show_progress=state.is_main_process
-    )
-    if state.is_main_process:
-        recommender.save_pretrained(folder.model, notes=[audit.note()])
-        write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
-        # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
-        if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
-            plot_losses(trainer.state.log_history, folder.loss_plot)
-    evaluate_and_report(folder, recommender, corpus, split, audit, seed=seed, limit=corpus_arguments.evaluation_limit)
-    state.wait_for_everyone()
-    return folder
+    return Built(folder, values, checkpoint, corpus, split, audit, processor, settings, model, trainer)
 
 
 def _new_model(
@@ -175,6 +273,7 @@ def _check_arguments(
         )
     if training_arguments.push_to_hub:
         raise ValueError("--push_to_hub would push a checkpoint; push the folder model/ of the run once it is trained")
+    check_report_to(training_arguments.report_to)
     check_base_model(model_arguments.base_model)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import Seq2SeqTrainingArguments
 
@@ -55,6 +56,10 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     dataloader_pin_memory: bool = field(
         default=True, metadata={"help": "Pin the memory of batches that are copied to an accelerator."}
     )
+    report_to: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Where to send what is logged: tensorboard, trackio, wandb, or others; nowhere by default."},
+    )
     early_stopping_patience: int | None = field(
         default=5, metadata={"help": "Consecutive epochs without a better mean loss after which training stops."}
     )
@@ -65,6 +70,8 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     distillation_temperature: float = field(default=1.0, metadata={"help": "Temperature of that divergence."})
 
     def __post_init__(self) -> None:
+        # What integrations are told of the run beside these arguments; see `reporting.describe_run`.
+        self.described: dict[str, Any] = {}
         self.use_cpu = self.use_cpu or runs_on_cpu()
         # Pinned memory speeds up copies to an accelerator; without one, PyTorch warns about it.
         self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
@@ -91,3 +98,7 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
                 f"early_stopping_patience must be at least 1, or None to never stop early; "
                 f"got {self.early_stopping_patience}"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments by name, and what else describes the run: integrations of `report_to` keep this."""
+        return {**super().to_dict(), **self.described}

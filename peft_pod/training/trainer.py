@@ -28,12 +28,14 @@ from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments
 from .distillation import DistillingTrainer
+from .progress import use_progress
+from .throughput import CountsTokens
 
 _SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
 
 
-class PODTrainer(DistillingTrainer):
+class PODTrainer(CountsTokens, DistillingTrainer):
     """Trains a POD model by task-alternated batches (POD paper, section 3.3).
 
     A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
@@ -98,6 +100,7 @@ class PODTrainer(DistillingTrainer):
         # in all processes and accumulated batches. T5 and BART have them and don't: their loss is the mean of a batch,
         # which the Trainer would then multiply by the number of processes and not divide by that of batches.
         self.model_accepts_loss_kwargs = False
+        use_progress(self)
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of one task each, the same task on all ranks at a step.

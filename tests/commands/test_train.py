@@ -16,7 +16,10 @@ from peft_pod.tuner import template_texts
 from .runs import call, contents, read, save_bart, save_t5, small, train
 
 NO_VALIDATION = {"eval_strategy": "no", "load_best_model_at_end": False, "save_strategy": "epoch"}
-FILES = ["arguments.json", "log.json", "losses.png", "ranking.png", "ranks.parquet", "report.json"]
+FILES = [
+    "arguments.json", "config.yaml", "environment.json", "log.json", "losses.png", "metrics.json", "ranking.png",
+    "ranks.parquet", "report.json", "trainer_state.json",
+]  # fmt: skip
 
 
 def test_a_run_leaves_what_the_readme_says(run):

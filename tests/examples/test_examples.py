@@ -9,6 +9,7 @@ from pathlib import Path
 
 from peft_pod.generation import Recommender
 
+from ..commands.test_train import FILES
 from ..training.launching import ROOT, environment
 
 EXAMPLES = ROOT / "examples"
@@ -53,7 +54,7 @@ def test_multi_process(tmp_path):
     arguments = json.loads((tmp_path / "run" / "arguments.json").read_text(encoding="utf-8"))
     assert arguments["training"]["per_device_train_batch_size"] == 16
     files = {path.name for path in (tmp_path / "run").iterdir() if path.is_file()}
-    assert files == {"arguments.json", "log.json", "losses.png", "ranking.png", "ranks.parquet", "report.json"}
+    assert files == set(FILES)
     Recommender.from_pretrained(tmp_path / "run" / "model")
 
 

@@ -7,33 +7,14 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import Seq2SeqTrainer, TrainerCallback
 
-from peft_pod.indexing import load_indexing
 from peft_pod.processing import EvaluationSamples, PODCollator, PODProcessor, TrainingSamples
-from peft_pod.tasks import load_task
-from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer, load_base_model
+from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, load_base_model
 from peft_pod.training.setup import longest_input
 
-from ..corpora import hand_made_corpus
 from ..tuner.models import make_base
 
 MODES = {"frozen": {}, "lora": {"r": 2}, "full": {"train_base": True}}
 TASKS = ("sequential", "topn", "explanation")
-
-
-@pytest.fixture(scope="module")
-def split():
-    return hand_made_corpus().split()
-
-
-@pytest.fixture(scope="module")
-def processor(split):
-    indexing = load_indexing("sequential").fit(split.train)
-    tasks = [load_task(name, **({"num_negatives": 2} if name == "topn" else {})) for name in TASKS]
-    return PODProcessor(
-        build_tokenizer("scratch:tiny", split.train, indexing, tasks, vocabulary_size=400, id_tokens="pieces"),
-        indexing,
-        tasks,
-    )
 
 
 def make_trainer(split, processor, folder, mode="full", callbacks=(), with_eval=True, **arguments):
