@@ -34,7 +34,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             "tasks",
             *_table(_task_rows(plan["tasks"])),
             f"length      {length['steps']:,} steps of {length['samples_per_step']:,} samples, one task each"
-            f"{_accumulated(length)}{_done(length)}; {length['steps_per_epoch']:,} an epoch, {length['epochs']:.3g} epochs, "
+            f"{_accumulated(length)}{_done(length)}; "
+            f"{length['steps_per_epoch']:,} an epoch, {length['epochs']:.3g} epochs, "
             f"{_counted(length['validations'], 'validation')}",
             f"memory      peak {_bytes(memory['peak'])} while {plan['timed_batches']} batches were timed: weights "
             f"{_bytes(memory['weights'])}, gradients {_bytes(memory['gradients'])}, optimizer "
