@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from peft_pod.corpus import Part, Split, TrainingPart
+from peft_pod.corpus import Part, Ragged, Split, TrainingPart
 from peft_pod.corpus.candidates import Negatives, candidate_sets, check_negatives, draw_candidates
+from peft_pod.corpus.split import IntArray
 
 from .base import Sample, Task, positive_integer
+from .on_demand import SamplesOnDemand
 from .template import Template
 
 PROTOCOL_NEGATIVES = 99
@@ -70,14 +73,15 @@ class TopNTask(Task):
         candidates = draw_candidates(answer, items, train, self.num_negatives, self.negatives, rng).tolist()
         return Sample(self.draw_template(rng), user, {"candidates": candidates}, target_item=answer)
 
-    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> Sequence[Sample]:
         """One sample for each user with a held-out item; each user's candidates depend on `seed` and the user alone."""
         users = split.evaluated_users(part)
         sets = candidate_sets(split, part, users=users, count=self.num_negatives, negatives=self.negatives, seed=seed)
-        return [
-            self.query(user, candidates.tolist(), target_item=split.target(user, part))
-            for user, candidates in zip(users.tolist(), sets, strict=True)
-        ]
+        return SamplesOnDemand(len(users), partial(self._evaluation_sample, split, part, users, sets))
+
+    def _evaluation_sample(self, split: Split, part: Part, users: IntArray, sets: Ragged, place: int) -> Sample:
+        user = int(users[place])
+        return self.query(user, sets[place].tolist(), target_item=split.target(user, part))
 
     def query(self, user: int, candidates: Sequence[int], target_item: int | None = None) -> Sample:
         """The question that inference asks.
