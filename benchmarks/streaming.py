@@ -1,6 +1,6 @@
 """How much memory training takes on a split that lies on disk, against the same split in memory.
 
-    python benchmarks/streaming.py [--interactions 20000000] [--users 138000] [--items 27000] [--steps 30]
+    python -m benchmarks.streaming [--interactions 20000000] [--users 138000] [--items 27000] [--steps 30]
         [--limit-mib N] [--folder DIR]
 
 Makes a synthetic corpus, splits it and saves the split, in a process of its own. Then a fresh process for each of the
@@ -9,8 +9,8 @@ prefixes and on candidates. With --limit-mib a process may have no more memory o
 of files that are mapped are not its own, and the system may drop them).
 
 The last line of standard output is one JSON object: for "mapped" and "memory" the most memory that was the process' own
-(`own_mib`) and that was resident with the pages of mapped files (`resident_mib`), that of the process before it opened
-the split (`before_mib`), the seconds of a step (`step_seconds`) and the losses; or `"failed"` where the limit stopped it.
+(`own_mib`), before it opened the split (`before_mib`), and resident with the pages of mapped files (`resident_mib`); the
+seconds of a step (`step_seconds`) and the mean loss; or `"failed"` where the limit stopped it.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def train(folder: Path, keep_in_memory: bool, steps: int, limit_mib: int | None)
         "resident_mib": round(max_rss_gib() * 1024),
         "before_mib": round(before),
         "step_seconds": round(seconds / steps, 4),
-        "losses": float(np.mean(losses)),
+        "loss": float(np.mean(losses)),
     }
 
 

@@ -127,7 +127,11 @@ def train(
     state.wait_for_everyone()
     trainer.train(resume_from_checkpoint=checkpoint)
     recommender = Recommender(
-        trainer.whole_model().eval(), processor, Catalogue.from_split(split), settings, show_progress=state.is_main_process
+        trainer.whole_model().eval(),
+        processor,
+        Catalogue.from_split(split),
+        settings,
+        show_progress=state.is_main_process,
     )
     if state.is_main_process:
         recommender.save_pretrained(folder.model, notes=[audit.note()])
