@@ -9,8 +9,8 @@ prefixes and on candidates. With --limit-mib a process may have no more memory o
 of files that are mapped are not its own, and the system may drop them).
 
 The last line of standard output is one JSON object: for "mapped" and "memory" the most memory that was the process' own
-(`own_mib`), before it opened the split (`before_mib`), and resident with the pages of mapped files (`resident_mib`); the
-seconds of a step (`step_seconds`) and the mean loss; or `"failed"` where the limit stopped it.
+(`own_mib`), before it opened the split (`before_mib`), and resident with the pages of mapped files (`resident_mib`);
+the seconds of a step (`step_seconds`) and the mean loss; or `"failed"` where the limit stopped it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from corpus import make_interactions, make_items, max_rss_gib
+from .corpus import make_interactions, make_items, max_rss_gib
 
 MIB = 2**20
 

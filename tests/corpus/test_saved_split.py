@@ -17,6 +17,7 @@ from peft_pod.tasks import load_task
 from peft_pod.training import build_tokenizer
 
 from ..corpora import hand_made_corpus
+from ..documentation import page, python_blocks
 
 SETTINGS = {"leave-one-out": {}, "temporal": {"validation_fraction": 0.1, "test_fraction": 0.1}}
 
@@ -137,6 +138,15 @@ def test_a_kind_of_ones_own_is_refused(tmp_path):
     with pytest.raises(ValueError, match="kind Own cannot be saved; only leave-one-out, temporal"):
         save_split(own, tmp_path / "split")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_documentation_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = python_blocks(page("scale-out.md"))
+    seen = {}
+    exec(block, seen)
+    assert seen["split"].train.sequences == load_corpus("embedded").split().train.sequences
+    assert (tmp_path / "split" / "split.json").is_file()
 
 
 def test_texts_are_a_sequence():
