@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--limit-mib", type=int, help="the most memory of its own that a training process may have")
     parser.add_argument("--folder", help="where the files go; a temporary folder where not given")
     options = parser.parse_args()
+    # Arrow's own allocator reserves a GiB at once, which would count as the process' own, used or not.
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     figures: dict[str, Any] = {"interactions": options.interactions, "limit_mib": options.limit_mib}
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
