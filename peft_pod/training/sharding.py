@@ -29,11 +29,11 @@ def check_sharding(accelerator: Accelerator) -> None:
     plugin = accelerator.state.fsdp_plugin
     if plugin.fsdp_version != 2:
         raise ValueError(
-            f"fsdp_version is {plugin.fsdp_version}: it needs all parameters of a unit to be trained or none of them, "
-            "and the adapter's stand beside a frozen base; set fsdp_version: 2"
+            f"fsdp_version is {plugin.fsdp_version}: training, checkpoints and the saved model are made for version 2, "
+            "which keeps each weight by itself; set fsdp_version: 2"
         )
     if "FULL" not in str(plugin.state_dict_type):
-        # Checkpoints would lack the adapter's own files, and loading the best one at the end would never return.
+        # Checkpoints would lack the adapter's own files, by which people and a run that has ended load them.
         raise ValueError(
             f"fsdp_state_dict_type is {getattr(plugin.state_dict_type, 'name', plugin.state_dict_type)}: checkpoints "
             "of adapters are written whole; set fsdp_state_dict_type: FULL_STATE_DICT"
