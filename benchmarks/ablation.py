@@ -3,10 +3,10 @@
     python -m benchmarks.ablation --corpus movielens-100k --data-dir DIR [--minutes 3] [--seeds 0 1] \
         [--variants recipe random-segments ...] [--results FILE.jsonl]
 
-A variant is the recipe with one thing changed. The CPU time of its step is measured first, and it is trained for as many
-steps as the minutes allow, its whole schedule included; time is that of the process on one thread, so that other work on
-the machine does not count. Metrics are those of the validation part; the test part is not read. Each run adds a line to the
-results, and what is there already is not run again.
+A variant is the recipe with one thing changed. The CPU time of its step is measured first, and it is trained for as
+many steps as the minutes allow, its whole schedule included; time is that of the process on one thread, so that other
+work on the machine counts little. Metrics are those of the validation part; the test part is not read. Each run adds a
+line to the results, and what is there already is not run again.
 
     python -m benchmarks.ablation --results FILE.jsonl --table
 

@@ -3,7 +3,8 @@
     accelerate launch --config_file examples/accelerate_configs/cpu_2_processes.yaml examples/multi_process.py
 
 All processes have the same task at a step, and together they see the batch that one process of their summed batch size
-would see; the losses are the same too. With GPUs, leave --config_file out, or write your own by `accelerate config`.
+would see; the losses are the same too. With GPUs, take another file of that folder. Where a script of your own is not
+needed, `accelerate launch -m peft_pod train ...` does the same.
 """
 
 import argparse

@@ -161,7 +161,8 @@ class Built:
     def recommender(self, *, show_progress: bool) -> Recommender:
         """The model as it is now, to answer with."""
         catalogue = Catalogue.from_split(self.split)
-        return Recommender(self.model.eval(), self.processor, catalogue, self.settings, show_progress=show_progress)
+        model = self.trainer.whole_model().eval()
+        return Recommender(model, self.processor, catalogue, self.settings, show_progress=show_progress)
 
 
 def build(

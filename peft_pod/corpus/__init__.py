@@ -12,6 +12,7 @@ from .corpus import Corpus
 from .load import available_corpora, load_corpus
 from .prepare import PrepareOptions
 from .ragged import Ragged
+from .saved_split import load_split, save_split
 from .schema import CorpusFormatError
 from .split import Explanation, LeaveOneOut, Part, Split, TrainingPart
 from .steps import Step
@@ -21,6 +22,8 @@ __all__ = [
     "Corpus",
     "CorpusFormatError",
     "load_corpus",
+    "load_split",
+    "save_split",
     "available_corpora",
     "Split",
     "LeaveOneOut",

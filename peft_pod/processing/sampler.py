@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
+
+_BLOCK = 4096
 
 
 class SampleKey(NamedTuple):
@@ -93,19 +96,20 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
         epoch = self.epoch
         step = self.batch_size * self.num_processes
         keys = [self._keys(task, self.cycles * step, epoch) for task in self.tasks]
-        for cycle in range(self.cycles):
+        for _ in range(self.cycles):
             for keys_of_task in keys:
-                for rank in range(self.num_processes):
-                    start = cycle * step + rank * self.batch_size
-                    yield keys_of_task[start : start + self.batch_size]
+                for _ in range(self.num_processes):
+                    yield list(islice(keys_of_task, self.batch_size))
 
-    def _keys(self, task: int, length: int, epoch: int) -> list[SampleKey]:
+    def _keys(self, task: int, length: int, epoch: int) -> Iterator[SampleKey]:
+        """The keys of an epoch, made as they are asked for: in memory is one shuffled order and not the tuples."""
         rng = np.random.default_rng((self.seed, epoch, task))
         size = self.sizes[task]
         rounds = -(-length // size)
-        keys = [
-            SampleKey(task, index, epoch * rounds + number)
-            for number in range(rounds)
-            for index in rng.permutation(size).tolist()
-        ]
-        return keys[:length]
+        for number in range(rounds):
+            # As `rng.permutation(size)` draws it, in numbers half as wide.
+            order = np.arange(size, dtype=np.int32 if size <= np.iinfo(np.int32).max else np.int64)
+            rng.shuffle(order)
+            for start in range(0, size, _BLOCK):
+                for index in order[start : start + _BLOCK].tolist():
+                    yield SampleKey(task, index, epoch * rounds + number)

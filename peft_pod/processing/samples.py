@@ -70,7 +70,7 @@ class TrainingSamples(Dataset[dict[str, Any]]):
 
 
 class EvaluationSamples(Dataset[dict[str, Any]]):
-    """Samples of one task that are the same every time, encoded once.
+    """Samples of one task that are the same every time, encoded when asked for.
 
     Args:
         samples: the samples.
@@ -80,8 +80,8 @@ class EvaluationSamples(Dataset[dict[str, Any]]):
 
     def __init__(self, samples: Sequence[Sample], processor: PODProcessor, task: str) -> None:
         self.samples = samples
+        self.processor = processor
         self.task = task
-        self._encoded = [processor(sample, task) for sample in samples]
 
     @classmethod
     def of_part(
@@ -104,13 +104,13 @@ class EvaluationSamples(Dataset[dict[str, Any]]):
         return by_task
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._encoded[index]
+        return self.processor(self.samples[index], self.task)
 
 
-def limited(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+def limited(samples: Sequence[Sample], limit: int | None, seed: int) -> Sequence[Sample]:
     """At most `limit` of the samples, drawn from the seed, in their order; all of them for `None`."""
     if limit is None or len(samples) <= limit:
         return samples

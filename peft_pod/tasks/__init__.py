@@ -8,6 +8,7 @@ from peft_pod.corpus import TrainingPart
 
 from .base import Sample, Task
 from .explanation import ExplanationTask
+from .on_demand import SamplesOnDemand
 from .sequential import SequentialTask
 from .template import Field, Template
 from .topn import TopNTask
@@ -66,6 +67,7 @@ __all__ = [
     "ExplanationTask",
     "Field",
     "Sample",
+    "SamplesOnDemand",
     "SequentialTask",
     "Task",
     "Template",

@@ -88,8 +88,10 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> Sequence[Sample]:
         """All samples of the validation or test part, with the bare template.
+
+        Where a corpus may be large, give back `SamplesOnDemand`.
 
         Args:
             split: the split corpus.

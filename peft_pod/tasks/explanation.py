@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 
 from peft_pod.corpus import Explanation, Part, Split, TrainingPart
 
 from .base import Sample, Task
+from .on_demand import SamplesOnDemand
 from .template import Template
 
 
@@ -39,9 +43,13 @@ class ExplanationTask(Task):
         """Take the sentence `index`; only the template is drawn."""
         return self._sample(self.draw_template(rng), train.explanations[index])
 
-    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> Sequence[Sample]:
         """One sample for each sentence of the part; nothing is drawn, so `seed` is not used."""
-        return [self._sample(self.bare, explanation) for explanation in split.explanations(part)]
+        explanations = split.explanations(part)
+        return SamplesOnDemand(len(explanations), partial(self._evaluation_sample, explanations))
+
+    def _evaluation_sample(self, explanations: Sequence[Explanation], place: int) -> Sample:
+        return self._sample(self.bare, explanations[place])
 
     def query(self, user: int, item: int) -> Sample:
         """The question that inference asks: why is `item` for `user`?"""

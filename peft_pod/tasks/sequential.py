@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from peft_pod.corpus import Part, Split, TrainingPart
 from peft_pod.corpus.split import IntArray
 
 from .base import Sample, Task, positive_integer
+from .on_demand import SamplesOnDemand
 from .template import Template
 
 Segments = Literal["random", "prefixes"]
@@ -84,12 +86,14 @@ class SequentialTask(Task):
         answer = int(rng.integers(start + 1, len(items)))
         return self._sample(self.draw_template(rng), user, items[start:answer], int(items[answer]))
 
-    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> Sequence[Sample]:
         """One sample for each user with a held-out item; nothing is drawn, so `seed` is not used."""
-        return [
-            self.query(user, split.history(user, part), target_item=split.target(user, part))
-            for user in split.evaluated_users(part).tolist()
-        ]
+        users = split.evaluated_users(part)
+        return SamplesOnDemand(len(users), partial(self._evaluation_sample, split, part, users))
+
+    def _evaluation_sample(self, split: Split, part: Part, users: IntArray, place: int) -> Sample:
+        user = int(users[place])
+        return self.query(user, split.history(user, part), target_item=split.target(user, part))
 
     def query(self, user: int, history: Sequence[int] | IntArray, target_item: int | None = None) -> Sample:
         """The question that inference asks.

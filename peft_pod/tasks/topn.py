@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from peft_pod.corpus import Part, Split, TrainingPart
+from peft_pod.corpus import Part, Ragged, Split, TrainingPart
 from peft_pod.corpus.candidates import Negatives, candidate_sets, check_negatives, draw_candidates
 from peft_pod.corpus.split import IntArray
 
 from .base import Sample, Task, positive_integer
+from .on_demand import SamplesOnDemand
 from .topn_templates import CANDIDATES, WORDINGS
 
 PROTOCOL_NEGATIVES = 99
@@ -108,19 +110,16 @@ class TopNTask(Task):
             filling["history"] = self._recent(items[:place])
         return Sample(self.draw_template(rng), user, filling, target_item=answer, candidates=candidates)
 
-    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> list[Sample]:
+    def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> Sequence[Sample]:
         """One sample for each user with a held-out item; each user's candidates depend on `seed` and the user alone."""
         users = split.evaluated_users(part)
         sets = candidate_sets(split, part, users=users, count=self.num_negatives, negatives=self.negatives, seed=seed)
-        return [
-            self.query(
-                user,
-                candidates.tolist(),
-                split.target(user, part),
-                history=split.history(user, part) if self.history_length else (),
-            )
-            for user, candidates in zip(users.tolist(), sets, strict=True)
-        ]
+        return SamplesOnDemand(len(users), partial(self._evaluation_sample, split, part, users, sets))
+
+    def _evaluation_sample(self, split: Split, part: Part, users: IntArray, sets: Ragged, place: int) -> Sample:
+        user = int(users[place])
+        history = split.history(user, part) if self.history_length else ()
+        return self.query(user, sets[place].tolist(), split.target(user, part), history=history)
 
     def query(
         self,

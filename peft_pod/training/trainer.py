@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +31,7 @@ from peft_pod.tuner import PODModel
 from .arguments import PODTrainingArguments
 from .distillation import DistillingTrainer
 from .progress import use_progress
+from .sharding import check_sharding, embeddings_in_one_unit, gather_weights, shards_weights
 from .throughput import CountsTokens
 
 _SAMPLES_CHECKED = 4
@@ -101,6 +104,8 @@ class PODTrainer(CountsTokens, DistillingTrainer):
         # which the Trainer would then multiply by the number of processes and not divide by that of batches.
         self.model_accepts_loss_kwargs = False
         use_progress(self)
+        check_sharding(self.accelerator)
+        self._whole: torch.nn.Module | None = None
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of one task each, the same task on all ranks at a step.
@@ -131,6 +136,22 @@ class PODTrainer(CountsTokens, DistillingTrainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
         return self.accelerator.prepare(loader)
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        if self._whole is None and shards_weights(self.accelerator):
+            self._whole = copy.deepcopy(self.model)
+        with embeddings_in_one_unit(self.model) if self.accelerator.is_fsdp2 else nullcontext():
+            return super()._prepare_for_training(*args, **kwargs)
+
+    def whole_model(self) -> PeftModel:
+        """The trained model, whole in each process: a copy where processes share out its weights.
+
+        All processes must call it.
+        """
+        if self._whole is None:
+            return cast(PeftModel, self.model)
+        gather_weights(self.accelerator, self.model_wrapped, self._whole)
+        return cast(PeftModel, self._whole.to(self.args.device))
 
     def _trained_tasks(self) -> list[int] | None:
         config = cast(PeftModel, self.model).active_peft_config
@@ -171,7 +192,10 @@ class PODTrainer(CountsTokens, DistillingTrainer):
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint:
             # Beside this one, also where the folder of the run was moved.
             checkpoint = checkpoint.parent / Path(self.state.best_model_checkpoint).name
-        self._load_from_checkpoint(str(checkpoint))
+        if shards_weights(self.accelerator):  # not yet
+            cast(PeftModel, self.model).load_adapter(str(checkpoint), self.model.active_adapter, is_trainable=True)
+        else:
+            self._load_from_checkpoint(str(checkpoint))
         return TrainOutput(self.state.global_step, math.nan, {})
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:

@@ -14,9 +14,18 @@ import torch
 
 from peft_pod.corpus import load_corpus
 from peft_pod.corpus.catalogue import Catalogue
+from peft_pod.files import write_text
 from peft_pod.generation import GenerationSettings, Recommender
 from peft_pod.indexing import load_indexing
-from peft_pod.metrics import available_baselines, evaluate_baselines, evaluate_model, load_baseline, load_metric
+from peft_pod.metrics import (
+    Report,
+    available_baselines,
+    evaluate_baselines,
+    evaluate_model,
+    load_baseline,
+    load_metric,
+)
+from peft_pod.metrics.user_ranks import load_ranks
 from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import load_task
 from peft_pod.training import build_model, build_tokenizer, process_state
@@ -257,30 +266,41 @@ def test_unknown_task(recommender, split):
 
 
 def evaluate_saved(folder: Path) -> None:
-    """Evaluate the model of a folder; each process writes down what it got."""
+    """Evaluate the model of a folder; each process writes down what it got, and the first one the report."""
     state = process_state()
     recommender = Recommender.from_pretrained(folder / "model")
     split = make_split()
     results = {
         "all": evaluate_model(recommender.engine, split),
-        # Fewer samples than processes: one of them has nothing to do.
+        # Divisible neither by two processes nor by three; and fewer than these, so that some have nothing to do.
+        "five": evaluate_model(recommender.engine, split, limit=5),
+        "two": evaluate_model(recommender.engine, split, limit=2),
         "one": evaluate_model(recommender.engine, split, limit=1),
     }
     numbers = {name: {task: row.to_dict() for task, row in rows.items()} for name, rows in results.items()}
-    seen = {"processes": state.num_processes, "results": numbers}
-    (folder / f"seen-{state.process_index}.json").write_text(json.dumps(seen), encoding="utf-8")
+    write_text(folder / f"seen-{state.num_processes}-{state.process_index}.json", json.dumps(numbers))
+    if state.is_main_process:
+        report = Report(corpus={"name": "small"}, part="test", tasks=results["all"], baselines={}, versions={}, seed=0)
+        report.save(folder / f"report-{state.num_processes}.json")
+        report.save_ranks(folder / f"ranks-{state.num_processes}.parquet")
 
 
-def test_two_processes_get_the_results_of_one(recommender, split, tmp_path):
+def test_however_many_processes_get_the_results_of_one(recommender, split, tmp_path):
     recommender.save_pretrained(tmp_path / "model")
-    run_in_processes("tests.metrics.test_model_evaluation", [str(tmp_path)])
-    two = [json.loads((tmp_path / f"seen-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    for number in (2, 3):
+        run_in_processes("tests.metrics.test_model_evaluation", [str(tmp_path)], number)
     evaluate_saved(tmp_path)
-    one = json.loads((tmp_path / "seen-0.json").read_text(encoding="utf-8"))
-    assert one["processes"] == 1
-    assert two[0] == two[1] == {"processes": 2, "results": one["results"]}
-    assert one["results"]["all"]["sequential"]["protocol"]["num_users"] % 2 == 1
-    assert np.count_nonzero(list(one["results"]["all"]["topn"]["metrics"].values())) > 3
+    one = json.loads((tmp_path / "seen-1-0.json").read_text(encoding="utf-8"))
+    for number in (2, 3):
+        for rank in range(number):
+            assert json.loads((tmp_path / f"seen-{number}-{rank}.json").read_text(encoding="utf-8")) == one
+        for file in ("report-{}.json", "ranks-{}.parquet"):
+            assert (tmp_path / file.format(number)).read_bytes() == (tmp_path / file.format(1)).read_bytes()
+    for name, size in (("all", 21), ("five", 5), ("two", 2), ("one", 1)):
+        assert one[name]["sequential"]["protocol"]["num_users"] == size
+    assert np.count_nonzero(list(one["all"]["topn"]["metrics"].values())) > 3
+    users = load_ranks(tmp_path / "ranks-3.parquet")["sequential", "model"].user_ids
+    assert users == [split.train.user_ids[user] for user in split.evaluated_users("test")]
 
 
 if __name__ == "__main__":

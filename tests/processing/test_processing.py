@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pickle
+import tracemalloc
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -207,6 +210,24 @@ def test_limited_evaluation_is_a_fixed_subset(split):
     )
 
 
+def test_evaluation_samples_are_encoded_when_asked_for(split, monkeypatch):
+    processor = make_processor(split)
+    samples = EvaluationSamples.of_part(split, "test", processor)["sequential"]
+    expected = [processor(sample, "sequential") for sample in samples.samples]
+    calls = []
+    encode = PODProcessor.__call__
+    monkeypatch.setattr(PODProcessor, "__call__", lambda *how: calls.append(how[1]) or encode(*how))
+    EvaluationSamples.of_part(split, "test", processor)
+    assert calls == []
+    assert [samples[row] for row in range(len(samples))] == expected
+    assert len(calls) == len(samples) > 1
+
+
+def test_evaluation_samples_can_be_handed_to_workers(split):
+    for samples in EvaluationSamples.of_part(split, "test", make_processor(split)).values():
+        assert list(pickle.loads(pickle.dumps(samples.samples))) == list(samples.samples)
+
+
 def test_collator_pads_by_hand():
     rows = [
         {"input_ids": [5, 6, 7], "attention_mask": [1, 1, 1], "whole_word_ids": [1, 1, 0], "task_id": 2, "labels": [8]},
@@ -275,6 +296,36 @@ def test_epochs_are_shuffled_anew():
     assert first == [key.index for batch in sampler for key in batch]
     sampler.set_epoch(1)
     assert first != [key.index for batch in sampler for key in batch]
+
+
+def test_keys_are_those_of_whole_permutations():
+    sizes, batch, epoch = [1000, 70], 8, 2
+    sampler = TaskAlternatingBatchSampler(sizes, batch, seed=5)
+    sampler.set_epoch(epoch)
+    found = [[key for keys in sampler if keys[0].task == task for key in keys] for task in (0, 1)]
+    for task, size in enumerate(sizes):
+        rng = np.random.default_rng((5, epoch, task))
+        rounds = -(-1000 // size)
+        expected = [
+            SampleKey(task, index, epoch * rounds + number)
+            for number in range(rounds)
+            for index in rng.permutation(size).tolist()
+        ]
+        assert found[task] == expected[:1000]
+
+
+def test_the_first_keys_of_a_long_epoch_take_little_memory():
+    sampler = TaskAlternatingBatchSampler([3_000_000, 10], 4)
+    tracemalloc.start()
+    try:
+        batches = iter(sampler)
+        first = [next(batches) for _ in range(4)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [keys[0].task for keys in first] == [0, 1, 0, 1]
+    # Four bytes a sample, and not the hundred of a key.
+    assert peak < 3_000_000 * 5
 
 
 def test_only_the_tasks_asked_for_take_turns():

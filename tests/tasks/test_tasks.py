@@ -177,7 +177,7 @@ def test_topn_draws_popular_negatives_where_asked(large_split):
     for negatives in ("uniform", "popularity"):
         task = TopNTask(num_negatives=9, negatives=negatives)
         assert load_task("topn", **task.options()).negatives == negatives
-        samples = task.evaluation_samples(large_split, "test", seed=3)
+        samples = [*task.evaluation_samples(large_split, "test", seed=3)]
         samples += [task.training_sample(train, 0, np.random.default_rng(seed)) for seed in range(100)]
         wrong = [item for s in samples for item in s.items["candidates"] if item != s.target_item]
         means[negatives] = train.item_counts[wrong].mean()

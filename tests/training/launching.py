@@ -37,7 +37,7 @@ def run_in_processes(module: str, arguments: Sequence[str], num_processes: int =
             )
         )
     try:
-        printed = [process.communicate(timeout=120)[0] for process in processes]
+        printed = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -13,20 +13,31 @@ from .launching import run_in_processes
 
 
 def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path):
-    """Losses of each step, validation losses and weights, whatever the lengths of the answers each process has."""
+    """Losses and gradients of each step, validation losses and weights, whatever the lengths of each one's answers."""
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     run_in_processes("tests.training.in_processes", [str(tmp_path / "two"), "4"])
     in_processes.train(tmp_path / "one", 8)
-    one, two = (json.loads((tmp_path / name / "seen.json").read_text(encoding="utf-8")) for name in ("one", "two"))
-    assert (one["processes"], two["processes"]) == (1, 2)
-    # No multiple of two processes with batches of four, so that some of them have samples that must not count.
-    assert all(size % 8 for size in one["sizes"].values())
-    assert len(one["losses"]) == len(two["losses"]) == 8
-    for expected, found in zip(one["losses"], two["losses"], strict=True):
-        assert found == pytest.approx(expected, abs=2e-4)
-    for expected, found in zip(one["weights"], two["weights"], strict=True):
-        assert found == pytest.approx(expected, abs=1e-4)
+    alone, first, second = (
+        json.loads((tmp_path / name).read_text(encoding="utf-8"))
+        for name in ("one/seen-0.json", "two/seen-0.json", "two/seen-1.json")
+    )
+    for (_, accumulated), one, two, other in zip(in_processes.CASES, alone, first, second, strict=True):
+        assert (one["processes"], two["processes"]) == (1, 2)
+        # No multiple of two processes with batches of four, so that some of them have samples that must not count.
+        assert all(size % 8 for size in one["sizes"].values())
+        # Each batch has one task, and at a step it is the same one in both processes.
+        assert one["tasks"] == two["tasks"] == other["tasks"] == [[0], [1], [2]] * 2 * accumulated
+        steps = [entry for entry in one["losses"] if "grad_norm" in entry]
+        assert (len(steps), len(one["losses"])) == (6, 9)  # two evaluations and the mean besides
+        assert {name for entry in steps for name in entry} == {
+            "loss", "grad_norm", "loss_sequential", "loss_topn", "loss_explanation"
+        }  # fmt: skip
+        for expected, found in zip(one["losses"], two["losses"], strict=True):
+            assert found == pytest.approx(expected, rel=0, abs=1e-5)
+        # A step of AdamW divides by the gradient's size, and where that is nothing but rounding, rounding decides.
+        for expected, found in zip(one["weights"], two["weights"], strict=True):
+            assert found == pytest.approx(expected, rel=0, abs=1e-4)
 
 
 def test_without_an_accelerator_processes_meet_on_the_cpu(tmp_path, monkeypatch):
