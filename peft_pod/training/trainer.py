@@ -11,9 +11,9 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, Seq2SeqTrainer, TrainerCallback, TrainerState
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import TrainOutput
 
 from peft_pod.processing import (
     EvaluationSamples,
@@ -27,12 +27,15 @@ from peft_pod.processing.sampler import SampleKey
 from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments
+from .checkpoints import evaluation_due, last_checkpoint
+from .finite import FiniteLosses
+from .interruption import Interruptible
 
 _SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
 
 
-class PODTrainer(Seq2SeqTrainer):
+class PODTrainer(FiniteLosses, Interruptible):
     """Trains a POD model by task-alternated batches (POD paper, section 3.3).
 
     A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
@@ -40,7 +43,10 @@ class PODTrainer(Seq2SeqTrainer):
 
     Where the adapter trains some of its tasks alone (`train_tasks`), batches are of those; validation is of all.
 
-    Everything else is the Trainer's: devices, precision and processes through Accelerate, checkpoints, resuming.
+    A checkpoint is there whole or not at all; SIGTERM and a loss that is not finite stop training in an orderly way: see
+    `AtomicCheckpoints`, `Interruptible` and `FiniteLosses`.
+
+    Everything else is the Trainer's: devices, precision and processes through Accelerate, resuming.
 
     Args:
         model: a PEFT model with a POD adapter.
@@ -133,19 +139,28 @@ class PODTrainer(Seq2SeqTrainer):
         """Train; see `Trainer`. Where training had ended at the checkpoint, the model is loaded and nothing else done.
 
         Args:
-            resume_from_checkpoint: folder of a checkpoint, or `True` for the last one.
+            resume_from_checkpoint: folder of a checkpoint, or `True` for the last one that was written to the end.
             *args: see `Trainer`.
             **kwargs: likewise.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint to go on from, or it lacks a file.
+            SystemExit: with 143, after SIGTERM, once a checkpoint is saved; after Ctrl-C, `KeyboardInterrupt`.
+            NonFiniteLossError: a loss or its gradient is NaN or infinite.
         """
-        folder = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
-        if folder and self._had_ended(Path(folder)):
-            return self._load_ended(Path(folder))
+        found = last_checkpoint(self.args.output_dir)
+        if resume_from_checkpoint is True:
+            if found is None:
+                raise FileNotFoundError(f"{self.args.output_dir} holds no checkpoint to go on from")
+            resume_from_checkpoint = str(found)
+        if resume_from_checkpoint and self._had_ended(Path(resume_from_checkpoint)):
+            return self._load_ended(Path(resume_from_checkpoint))
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _had_ended(self, checkpoint: Path) -> bool:
         # The Trainer would take one step more, or go on for an epoch after it had stopped early.
         path = checkpoint / TRAINER_STATE_NAME
-        if not path.is_file():
+        if not path.is_file() or evaluation_due(checkpoint):
             return False
         state = TrainerState.load_from_json(str(path))
         if self.args.max_steps > 0:
