@@ -119,22 +119,29 @@ def train(
     # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
     state.wait_for_everyone()
     if state.is_main_process:
-        if not resume:
+        if resume:
+            folder.remove_leftovers()
+        else:
             folder.clear()
         write_text(folder.arguments, json.dumps(values, indent=2, default=str))
         if folder.saved_corpus() is None:
             corpus.save_to_disk(folder.corpus)
     state.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if resume and checkpoint is None:
+        trainer.load_weights(folder.model)
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
     recommender = Recommender(
         model.eval(), processor, Catalogue.from_split(split), settings, show_progress=state.is_main_process
     )
-    if state.is_main_process:
-        recommender.save_pretrained(folder.model, notes=[audit.note()])
+    if state.is_main_process and not (resume and checkpoint is None):
         write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
         # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
         if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
             plot_losses(trainer.state.log_history, folder.loss_plot)
+        # Last, because a run that keeps no checkpoints is known by it to have ended its training.
+        with folder.saving_model() as temporary:
+            recommender.save_pretrained(temporary, notes=[audit.note()])
     evaluate_and_report(folder, recommender, corpus, split, audit, seed=seed, limit=corpus_arguments.evaluation_limit)
     state.wait_for_everyone()
     return folder

@@ -157,6 +157,14 @@ class PODTrainer(FiniteLosses, Interruptible):
             return self._load_ended(Path(resume_from_checkpoint))
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
+    def load_weights(self, folder: Path) -> None:
+        """Load what is trained from a checkpoint, or from a folder of `save_pretrained`.
+
+        Args:
+            folder: of either.
+        """
+        self._load_from_checkpoint(str(folder))
+
     def _had_ended(self, checkpoint: Path) -> bool:
         # The Trainer would take one step more, or go on for an epoch after it had stopped early.
         path = checkpoint / TRAINER_STATE_NAME
@@ -177,7 +185,7 @@ class PODTrainer(FiniteLosses, Interruptible):
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint:
             # Beside this one, also where the folder of the run was moved.
             checkpoint = checkpoint.parent / Path(self.state.best_model_checkpoint).name
-        self._load_from_checkpoint(str(checkpoint))
+        self.load_weights(checkpoint)
         return TrainOutput(self.state.global_step, math.nan, {})
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
