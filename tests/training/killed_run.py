@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from safetensors.torch import load_file
-from transformers import set_seed
+from transformers import TrainerState, set_seed
 
-from peft_pod.corpus import load_corpus
+from ..corpora import hand_made_corpus
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import load_task
@@ -20,6 +23,7 @@ from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, bui
 from peft_pod.training.states import load_state
 
 STEPS = 14
+_OPERATIONS = ("open", "os.mkdir", "os.rename", "shutil.rmtree")
 
 
 class Parts(NamedTuple):
@@ -30,11 +34,11 @@ class Parts(NamedTuple):
 
 
 def make_parts() -> Parts:
-    split = load_corpus("embedded", num_users=24, num_items=40).split()
+    split = hand_made_corpus().split()
     indexing = load_indexing("sequential").fit(split.train)
     tasks = [
         load_task("sequential", segments="random"),
-        load_task("topn", num_negatives=5),
+        load_task("topn", num_negatives=2),
         load_task("explanation"),
     ]
     tokenizer = build_tokenizer("scratch:tiny", split.train, indexing, tasks, vocabulary_size=400)
@@ -49,7 +53,7 @@ def make_trainer(parts: Parts, folder: Path, cls: type[PODTrainer] = PODTrainer,
     set_seed(3)
     model = build_model("scratch:tiny", parts.processor, dropout=0.1, num_virtual_tokens=2, train_base=True, seed=3)
     settings: dict[str, Any] = {
-        "output_dir": str(folder), "max_steps": STEPS, "per_device_train_batch_size": 8, "learning_rate": 0.02,
+        "output_dir": str(folder), "max_steps": STEPS, "per_device_train_batch_size": 1, "learning_rate": 0.02,
         "logging_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2,
         "save_total_limit": 2, "early_stopping_patience": 6, "per_device_eval_batch_size": 16, "seed": 3,
         "disable_tqdm": True, "use_cpu": True, "report_to": "none",
@@ -72,8 +76,6 @@ def run(parts: Parts, folder: Path, **changes: Any) -> PODTrainer:
 
 def ended(folder: Path) -> dict[str, Any]:
     """All that a run ended with: weights, optimizer, scheduler, random generators, and what the Trainer knows."""
-    from transformers import TrainerState
-
     checkpoint = last_checkpoint(folder)
     assert checkpoint is not None
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
@@ -99,7 +101,7 @@ def in_child(action: Callable[[], object], meanwhile: Callable[[int], None] | No
     """Do something in a forked process, and say how that ended: its exit status, or the signal as a negative number.
 
     Args:
-        action: what the child does; its standard error goes to the file `child.log`.
+        action: what the child does.
         meanwhile: called here with the child's id.
     """
     child = os.fork()
@@ -113,8 +115,6 @@ def in_child(action: Callable[[], object], meanwhile: Callable[[int], None] | No
         except KeyboardInterrupt:
             status = 130
         except BaseException:
-            import traceback
-
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -130,15 +130,34 @@ def kill_at_file_operation(number: int, folder: Path) -> None:
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
-        if event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"):
-            return
-        if str(folder) in str(arguments[0]) or event in ("os.remove", "os.rmdir"):
+        # The removal of a tree names files by their last names alone.
+        if event in ("os.remove", "os.rmdir") or (event in _OPERATIONS and str(folder) in str(arguments[0])):
             seen += 1
             if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(watch)
+    sys.addaudithook(watch)  # there is no removing it: only for processes that end
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether nested values are equal bit by bit."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)
+    return bool(first == second)
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """What two runs ended with differently."""
+    return [name for name in first if not same(first[name], second[name])]
 
 
 if __name__ == "__main__":
-    run(make_parts(), Path(sys.argv[1]))
+    parts = make_parts()
+    print("begun", flush=True)
+    run(parts, Path(sys.argv[1]), max_steps=int(sys.argv[2]))
