@@ -27,7 +27,7 @@ class FiniteLosses(Seq2SeqTrainer):
     """A Trainer that stops when a loss or the norm of its gradient is NaN or infinite.
 
     On the CPU both are looked at before the optimizer's step, so the weights stay as they were. An accelerator would
-    have to wait for each look, so it is looked at after 16 batches and before every log line, validation and
+    have to wait for each look, so it is looked at after 16 steps and before every log line, validation and
     checkpoint: the weights in memory may have been spoiled by then, those in checkpoints never are. In several
     processes all see the same norm, and stop at the same step.
 
@@ -60,8 +60,11 @@ class FiniteLosses(Seq2SeqTrainer):
 
     def _watch(self, what: str, value: torch.Tensor) -> None:
         self._unchecked = [*getattr(self, "_unchecked", []), (what, self.state.global_step + 1, value, self._batch)]
-        if value.device.type == "cpu" or len(self._unchecked) >= 2 * _MOST_UNCHECKED:
+        if self._looks_at_once() or len({step for _, step, _, _ in self._unchecked}) > _MOST_UNCHECKED:
             self.check_finite()
+
+    def _looks_at_once(self) -> bool:
+        return bool(self.args.device.type == "cpu")
 
     def check_finite(self) -> None:
         """Look at what has been seen since the last time.

@@ -24,26 +24,12 @@ from .killed_run import (
     ended,
     in_child,
     kill_at_file_operation,
-    make_parts,
     make_trainer,
     run,
 )
 from .launching import ROOT, environment
 
 KILLED = -signal.SIGKILL
-
-
-@pytest.fixture(scope="module")
-def parts():
-    return make_parts()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(parts, tmp_path_factory):
-    """What a run ends with that nothing disturbs, and its folder, which tests only read."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert in_child(lambda: run(parts, folder)) == 0
-    return ended(folder), folder
 
 
 def names(folder: Path) -> list[str]:
