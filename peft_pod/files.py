@@ -78,3 +78,25 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Have the system write a file, or a folder and all that is in it, to the disk itself.
+
+    What was written and renamed may otherwise be lost when the machine, not the process, goes down.
+    """
+    path = Path(path)
+    for inner in path.rglob("*") if path.is_dir() else ():
+        sync_entries(inner)
+    sync_entries(path)
+
+
+def sync_entries(path: str | os.PathLike[str]) -> None:
+    """Have the system write a file, or a folder's list of what is in it, to the disk itself."""
+    if os.name == "nt" and Path(path).is_dir():  # Windows does not open folders
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from peft_pod.signals import exiting_on_sigterm
+
 VERBS = {
     "train": "train a model on a corpus, evaluate it, and save it",
     "evaluate": "evaluate a saved run beside the baselines",
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 2 where the arguments or the data cannot be used (the message goes to standard error).
-            `audit` gives 1 where something leaks.
+            `audit` gives 1 where something leaks. SIGTERM ends it with 143, Ctrl-C with 130.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -44,10 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The verbs import torch and transformers, which takes seconds that --help should not take.
     command = import_module(f"peft_pod.commands.{verb}")
     try:
-        status = command.run(rest)
-    except (ValueError, OSError) as error:
+        with exiting_on_sigterm():
+            status = command.run(rest)
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"peft-pod {verb}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"peft-pod {verb}: interrupted", file=sys.stderr)
+        return 130
     return status or 0
 
 

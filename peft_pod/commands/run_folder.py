@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 from transformers.trainer import TRAINER_STATE_NAME
 
 from peft_pod.corpus import Corpus, Part
+from peft_pod.files import new_folder, sync
 from peft_pod.metrics.explanation import DEFAULT_CONVENTION
+from peft_pod.training import last_checkpoint
 
 from .arguments import CorpusArguments, ModelArguments
 
@@ -178,27 +181,36 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
-    def checkpoint(self, wanted: str) -> str:
-        """The checkpoint to go on from.
+    def checkpoint(self, wanted: str) -> str | None:
+        """The checkpoint to go on from; `None` where a run that kept none has its trained model already.
 
         Args:
             wanted: its folder, or `"true"` or `"last"` for the last one of this run that was written to the end.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: there is none, and no model.
         """
         if wanted.lower() not in ("true", "last"):
             if not (Path(wanted) / TRAINER_STATE_NAME).is_file():
                 raise FileNotFoundError(f"--resume_from_checkpoint {wanted} is not the folder of a checkpoint")
             return wanted
-        # The Trainer writes its state last, so a checkpoint that was cut off has none.
-        complete = [state.parent for state in self.checkpoints.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
-        if not complete:
-            raise FileNotFoundError(
-                f"--output-dir {self.path} holds no checkpoint to resume from: the run ended before the first was "
-                "written; begin it anew with --overwrite"
-            )
-        return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2])))
+        found = last_checkpoint(self.checkpoints)
+        if found is not None:
+            return str(found)
+        if self.model.is_dir():
+            return None
+        raise FileNotFoundError(
+            f"--output-dir {self.path} holds no checkpoint to resume from: the run ended before the first was "
+            "written; begin it anew with --overwrite"
+        )
+
+    @contextmanager
+    def saving_model(self) -> Iterator[Path]:
+        """Give a temporary folder; what was written there becomes `model` at the end, in place of an older one."""
+        older = [file.name for file in self.model.iterdir()] if self.model.is_dir() else []
+        with new_folder(self.model, replaceable=older) as temporary:
+            yield temporary
+            sync(temporary)
 
     def seed(self) -> int:
         """The seed that the run was begun with."""
@@ -227,9 +239,18 @@ class RunFolder:
         return {**arguments, **{section: {**values, **arguments[section]} for section, values in defaults.items()}}
 
     def clear(self) -> None:
-        """Remove what is in the folder."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        """Remove what is in the folder; if that is cut off, the folder still holds what can be told to be a run."""
+        if not self.path.exists():
+            return
+        for path in self.path.iterdir():
+            if path != self.arguments:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        self.arguments.unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process was writing under a temporary name; no other must be at work in the folder."""
+        for path in self.path.glob(".*"):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     @classmethod
     def existing(cls, path: str, flag: str = "--run") -> RunFolder:

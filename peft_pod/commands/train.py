@@ -88,7 +88,9 @@ def train(
     # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
     state.wait_for_everyone()
     if state.is_main_process:
-        if not built.checkpoint:
+        if built.resumed:
+            folder.remove_leftovers()
+        else:
             folder.clear()
         write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
         fingerprint = built.corpus.fingerprint
@@ -98,16 +100,24 @@ def train(
             built.corpus.save_to_disk(folder.corpus)
     state.wait_for_everyone()
     describe_run(trainer, built.described(), built.corpus.fingerprint, folder.path)
-    trained = trainer.train(resume_from_checkpoint=built.checkpoint)
+    # A run that keeps no checkpoints had ended its training where it has a model.
+    had_ended = built.resumed and built.checkpoint is None
+    seconds = None
+    if had_ended:
+        trainer.load_weights(folder.model)
+    else:
+        seconds = trainer.train(resume_from_checkpoint=built.checkpoint).metrics.get("train_runtime")
     seen = trainer.seen()
     recommender = built.recommender(show_progress=state.is_main_process and shows_bars(trainer.args.disable_tqdm))
-    if state.is_main_process:
-        recommender.save_pretrained(folder.model, notes=[built.audit.note()])
+    if state.is_main_process and not had_ended:
         write_state(trainer.state, folder.trainer_state)
         write_text(folder.log, json.dumps(trainer.state.log_history, indent=1))
         # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
         if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
             plot_losses(trainer.state.log_history, folder.loss_plot)
+        # Last, because a run that keeps no checkpoints is known by it to have ended its training.
+        with folder.saving_model() as temporary:
+            recommender.save_pretrained(temporary, notes=[built.audit.note()])
     report = evaluate_and_report(
         folder,
         recommender,
@@ -119,7 +129,6 @@ def train(
     )
     if state.is_main_process:
         parameters = built.model.get_nb_trainable_parameters()
-        seconds = trained.metrics.get("train_runtime")
         metrics = run_metrics(trainer.state, report, built.audit, seconds=seconds, seen=seen, parameters=parameters)
         write_text(folder.metrics, json.dumps(metrics, indent=2, ensure_ascii=False))
     state.wait_for_everyone()
@@ -141,6 +150,7 @@ class Built:
         settings: of the beam searches.
         model: not yet trained.
         trainer: has the model and the samples.
+        resumed: whether the run was begun before.
     """
 
     folder: RunFolder
@@ -153,6 +163,7 @@ class Built:
     settings: GenerationSettings
     model: PeftModel
     trainer: PODTrainer
+    resumed: bool
 
     def described(self) -> dict[str, dict[str, Any]]:
         """The arguments by section, those of the Trainer left out."""
@@ -225,7 +236,7 @@ def build(
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
     )
     audit = audit_of(corpus, split, processor.indexing, seed)
-    return Built(folder, values, checkpoint, corpus, split, audit, processor, settings, model, trainer)
+    return Built(folder, values, checkpoint, corpus, split, audit, processor, settings, model, trainer, bool(resume))
 
 
 def _new_model(

@@ -15,7 +15,7 @@ from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import TrainOutput
 
 from peft_pod.processing import (
     EvaluationSamples,
@@ -29,7 +29,10 @@ from peft_pod.processing.sampler import SampleKey
 from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments
+from .checkpoints import evaluation_due, last_checkpoint
 from .distillation import DistillingTrainer
+from .finite import FiniteLosses
+from .interruption import Interruptible
 from .progress import use_progress
 from .sharding import check_sharding, embeddings_in_one_unit, gather_weights, shards_weights
 from .throughput import CountsTokens
@@ -38,7 +41,7 @@ _SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
 
 
-class PODTrainer(CountsTokens, DistillingTrainer):
+class PODTrainer(CountsTokens, FiniteLosses, DistillingTrainer, Interruptible):
     """Trains a POD model by task-alternated batches (POD paper, section 3.3).
 
     A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
@@ -49,7 +52,10 @@ class PODTrainer(CountsTokens, DistillingTrainer):
 
     Where the adapter trains some of its tasks alone (`train_tasks`), batches are of those; validation is of all.
 
-    Everything else is the Trainer's: devices, precision and processes through Accelerate, checkpoints, resuming.
+    A checkpoint is there whole or not at all; SIGTERM and a loss that is not finite stop training in an orderly way: see
+    `AtomicCheckpoints`, `Interruptible` and `FiniteLosses`.
+
+    Everything else is the Trainer's: devices, precision and processes through Accelerate, resuming.
 
     Args:
         model: a PEFT model with a POD adapter.
@@ -163,19 +169,39 @@ class PODTrainer(CountsTokens, DistillingTrainer):
         """Train; see `Trainer`. Where training had ended at the checkpoint, the model is loaded and nothing else done.
 
         Args:
-            resume_from_checkpoint: folder of a checkpoint, or `True` for the last one.
+            resume_from_checkpoint: folder of a checkpoint, or `True` for the last one that was written to the end.
             *args: see `Trainer`.
             **kwargs: likewise.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint to go on from, or it lacks a file.
+            SystemExit: with 143, after SIGTERM, once a checkpoint is saved; after Ctrl-C, `KeyboardInterrupt`.
+            NonFiniteLossError: a loss or its gradient is NaN or infinite.
         """
-        folder = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
-        if folder and self._had_ended(Path(folder)):
-            return self._load_ended(Path(folder))
+        found = last_checkpoint(self.args.output_dir)
+        if resume_from_checkpoint is True:
+            if found is None:
+                raise FileNotFoundError(f"{self.args.output_dir} holds no checkpoint to go on from")
+            resume_from_checkpoint = str(found)
+        if resume_from_checkpoint and self._had_ended(Path(resume_from_checkpoint)):
+            return self._load_ended(Path(resume_from_checkpoint))
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def load_weights(self, folder: Path) -> None:
+        """Load what is trained from a checkpoint, or from a folder of `save_pretrained`.
+
+        Args:
+            folder: of either.
+        """
+        if shards_weights(self.accelerator):  # not yet
+            cast(PeftModel, self.model).load_adapter(str(folder), self.model.active_adapter, is_trainable=True)
+        else:
+            self._load_from_checkpoint(str(folder))
 
     def _had_ended(self, checkpoint: Path) -> bool:
         # The Trainer would take one step more, or go on for an epoch after it had stopped early.
         path = checkpoint / TRAINER_STATE_NAME
-        if not path.is_file():
+        if not path.is_file() or evaluation_due(checkpoint):
             return False
         state = TrainerState.load_from_json(str(path))
         if self.args.max_steps > 0:
@@ -192,10 +218,7 @@ class PODTrainer(CountsTokens, DistillingTrainer):
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint:
             # Beside this one, also where the folder of the run was moved.
             checkpoint = checkpoint.parent / Path(self.state.best_model_checkpoint).name
-        if shards_weights(self.accelerator):  # not yet
-            cast(PeftModel, self.model).load_adapter(str(checkpoint), self.model.active_adapter, is_trainable=True)
-        else:
-            self._load_from_checkpoint(str(checkpoint))
+        self.load_weights(checkpoint)
         return TrainOutput(self.state.global_step, math.nan, {})
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:

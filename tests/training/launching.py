@@ -18,11 +18,16 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, **own, **more}
 
 
-def run_in_processes(module: str, arguments: Sequence[str], num_processes: int = 2) -> None:
-    """Run a module in several processes, and wait until all have ended well."""
+def free_port() -> int:
+    """A port of this machine that nothing listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def run_in_processes(module: str, arguments: Sequence[str], num_processes: int = 2) -> None:
+    """Run a module in several processes, and wait until all have ended well."""
+    port = free_port()
     processes = []
     for rank in range(num_processes):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_processes)}
