@@ -70,7 +70,7 @@ def test_threads_other_than_the_main_one_leave_the_handlers_alone():
 def test_leaving_at_once():
     before = handlers()
     removed = []
-    with pytest.raises(SystemExit) as caught, exiting_on_sigterm():
+    with pytest.raises(SystemExit) as caught, exiting_on_sigterm():  # noqa: PT012
         try:
             send(signal.SIGTERM)
         finally:

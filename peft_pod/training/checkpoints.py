@@ -227,8 +227,8 @@ class AtomicCheckpoints(Seq2SeqTrainer):
             set_random_state(load_state(path), self.args.device)
             return
         warnings.warn(
-            f"{checkpoint} was written by fewer processes than there are now and has no {path.name}: this process draws "
-            "other random numbers than in a run that was not interrupted",
+            f"{checkpoint} was written by fewer processes than there are now and has no {path.name}: this process "
+            "draws other random numbers than in a run that was not interrupted",
             stacklevel=2,
         )
 

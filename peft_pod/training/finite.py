@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 from transformers import Seq2SeqTrainer
 
 from peft_pod.files import replacing, write_text
@@ -55,7 +56,9 @@ class FiniteLosses(Seq2SeqTrainer):
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         if norm is not None and getattr(self.accelerator, "scaler", None) is None:
-            self._watch("gradient norm", torch.as_tensor(norm).detach())
+            norm_here = torch.as_tensor(norm).detach()
+            # Where processes share out the weights, each has a part of the norm; all of them come by here.
+            self._watch("gradient norm", norm_here.full_tensor() if isinstance(norm_here, DTensor) else norm_here)
         return norm
 
     def _watch(self, what: str, value: torch.Tensor) -> None:
@@ -86,8 +89,8 @@ class FiniteLosses(Seq2SeqTrainer):
         options = [f"lower --learning_rate ({self.args.learning_rate} now)"]
         options += [f"take full precision by --{name} false" for name in ("bf16", "fp16") if getattr(self.args, name)]
         raise NonFiniteLossError(
-            f"the {what} of step {step} (task {task!r}) is {value}, so training has stopped and nothing was saved since; "
-            f"the batch is in {path}: {', or '.join(options)}, and start a new run, since a checkpoint keeps the "
+            f"the {what} of step {step} (task {task!r}) is {value}, so training has stopped and nothing was saved "
+            f"since; the batch is in {path}: {', or '.join(options)}, and start a new run, since a checkpoint keeps the "
             "learning rate it was written with"
         )
 

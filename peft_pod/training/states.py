@@ -89,9 +89,11 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
 def _flattened(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor | np.ndarray):
         name = str(len(tensors))
-        is_tensor = isinstance(value, torch.Tensor)
-        tensors[name] = value.detach().cpu().contiguous() if is_tensor else torch.from_numpy(value.copy())
-        return {"tensor" if is_tensor else "array": name}
+        if isinstance(value, torch.Tensor):
+            tensors[name] = value.detach().cpu().contiguous()
+            return {"tensor": name}
+        tensors[name] = torch.from_numpy(value.copy())
+        return {"array": name}
     if isinstance(value, dict):
         # A list of pairs, because the keys of an optimizer's state are whole numbers, which JSON would make strings.
         return {"dict": [[key, _flattened(item, f"{place}[{key!r}]", tensors)] for key, item in value.items()]}

@@ -52,7 +52,7 @@ class PODTrainer(CountsTokens, FiniteLosses, DistillingTrainer, Interruptible):
 
     Where the adapter trains some of its tasks alone (`train_tasks`), batches are of those; validation is of all.
 
-    A checkpoint is there whole or not at all; SIGTERM and a loss that is not finite stop training in an orderly way: see
+    A checkpoint is there whole or not at all; SIGTERM and a loss that is not finite stop training in order: see
     `AtomicCheckpoints`, `Interruptible` and `FiniteLosses`.
 
     Everything else is the Trainer's: devices, precision and processes through Accelerate, resuming.

@@ -124,7 +124,7 @@ def test_two_processes_stop_after_the_same_step(tmp_path):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-            )  # fmt: skip
+            )
         )
     try:
         deadline = time.monotonic() + 100
