@@ -90,8 +90,8 @@ class FiniteLosses(Seq2SeqTrainer):
         options += [f"take full precision by --{name} false" for name in ("bf16", "fp16") if getattr(self.args, name)]
         raise NonFiniteLossError(
             f"the {what} of step {step} (task {task!r}) is {value}, so training has stopped and nothing was saved "
-            f"since; the batch is in {path}: {', or '.join(options)}, and start a new run, since a checkpoint keeps the "
-            "learning rate it was written with"
+            f"since; the batch is in {path}: {', or '.join(options)}, and start a new run, since a checkpoint "
+            "keeps the learning rate it was written with"
         )
 
     def _save_batch(self, what: str, value: float, step: int, task: str, batch: dict[str, Any]) -> Path:

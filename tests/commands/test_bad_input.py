@@ -277,6 +277,7 @@ def test_resuming_from_no_checkpoint(own, tmp_path):
         "--resume_from_checkpoint .*nowhere is not the folder of a checkpoint",
     )
     shutil.rmtree(own / "checkpoints")
+    shutil.rmtree(own / "model")
     refused(
         train(small(), own, "--resume_from_checkpoint", "true"),
         "own holds no checkpoint to resume from: the run ended before the first was written; begin it anew with --ov",

@@ -57,7 +57,8 @@ def without_times(folder: Path) -> dict[str, bytes]:
     return {
         name: content
         for name, content in found.items()
-        if name not in ("log.json", "losses.png", "arguments.json") and not name.endswith("trainer_state.json")
+        if name not in ("log.json", "losses.png", "arguments.json", "metrics.json", "config.yaml")
+        and not name.endswith("trainer_state.json")
     }
 
 

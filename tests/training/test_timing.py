@@ -120,7 +120,7 @@ def test_validation_is_estimated_for_all_samples(split, processor, tmp_path, mon
     monkeypatch.setattr("peft_pod.training.timing.time.perf_counter", lambda: float(len(validated)))
     for name in TASKS:
         # Many samples, so that only some of them are run.
-        trainer.eval_dataset[name]._encoded *= 10
+        trainer.eval_dataset[name].samples = [*trainer.eval_dataset[name].samples] * 10
     sizes = {name: len(samples) for name, samples in trainer.eval_dataset.items()}
     assert time_validation(trainer) == pytest.approx(sizes)
     assert len(validated) < sum(sizes.values())
