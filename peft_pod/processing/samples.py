@@ -50,6 +50,12 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         rng = np.random.default_rng((self.seed, key.round, key.task, key.index))
         return self.processor.tasks[key.task].training_sample(self.train, key.index, rng)
 
+    def length(self, key: SampleKey) -> tuple[int, ...]:
+        """How long the sample of a key is, without encoding it: IDs, letters of a written answer, template words."""
+        sample = self.sample(key)
+        ids = sum(len(items) for items in sample.items.values())
+        return ids, len(sample.target_text or ""), len(sample.template.parts)
+
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         return self.processor(self.sample(key), self.processor.tasks[key.task].name)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 from transformers import Seq2SeqTrainingArguments
 
+from .attention import Attention, check_attention
 from .processes import runs_on_cpu
 
 _POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
@@ -13,7 +15,7 @@ _POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradi
 
 @dataclass
 class PODTrainingArguments(Seq2SeqTrainingArguments):
-    """Arguments of `PODTrainer`: those of `Seq2SeqTrainingArguments`, with other defaults and one more.
+    """Arguments of `PODTrainer`: those of `Seq2SeqTrainingArguments`, with other defaults and some more.
 
     The validation loss of each task and their mean are taken after every epoch; the model of the best mean is kept,
     and training stops once it has not become better for `early_stopping_patience` epochs in a row.
@@ -21,11 +23,16 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     Args:
         early_stopping_patience: consecutive epochs without a better mean validation loss after which training stops;
             `None` never stops early.
+        attention: how attention is computed in training; see `resolve_attention`.
+        length_bucketing: whether batches hold samples of similar length; see `TaskAlternatingBatchSampler`.
+        fast_dropout: on a CPU, draw dropout by 16 random bits an element; see `fast_dropout`.
+        keep_memory: on a CPU with glibc, keep the memory that a step frees for the next; see `kept_memory`.
 
     Without an accelerator, `use_cpu` is set, so that several processes find each other.
 
     Raises:
-        ValueError: `early_stopping_patience` or another number that counts something is not positive.
+        ValueError: `early_stopping_patience` or another number that counts something is not positive, or there is no
+            such `attention`.
     """
 
     output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
@@ -52,12 +59,30 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     early_stopping_patience: int | None = field(
         default=5, metadata={"help": "Consecutive epochs without a better mean loss after which training stops."}
     )
+    attention: str = field(
+        default="auto",
+        metadata={
+            "help": "Attention in training: blockwise, sdpa or eager. By default blockwise on a CPU where the base "
+            "learns a bias of relative positions, as T5 does, and else the base's own. They differ by rounding alone.",
+            "choices": list(get_args(Attention)),
+        },
+    )
+    length_bucketing: bool = field(
+        default=True, metadata={"help": "Put samples of similar length into the same batch, so that little is padded."}
+    )
+    fast_dropout: bool = field(
+        default=True, metadata={"help": "On a CPU, draw dropout by 16 random bits an element, the rate rounded to them."}
+    )
+    keep_memory: bool = field(
+        default=True, metadata={"help": "On a CPU, keep the memory that a step frees for the next one (glibc)."}
+    )
 
     def __post_init__(self) -> None:
         self.use_cpu = self.use_cpu or runs_on_cpu()
         # Pinned memory speeds up copies to an accelerator; without one, PyTorch warns about it.
         self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
         super().__post_init__()
+        check_attention(self.attention)
         # The Trainer would find these only once it has begun.
         for name in _POSITIVE:
             if getattr(self, name) <= 0:

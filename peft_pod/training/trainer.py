@@ -27,6 +27,7 @@ from peft_pod.processing.sampler import SampleKey
 from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments
+from .speed import training_speed
 
 _SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
@@ -108,6 +109,7 @@ class PODTrainer(Seq2SeqTrainer):
             seed=seed,
             num_processes=self.args.world_size,
             tasks=self._trained_tasks(),
+            length=self.train_dataset.length if self.args.length_bucketing else None,
         )
         # Accelerate and the Trainer forget to pass the epoch on where batches are both dealt out and skipped.
         self.remove_callback(_EpochSetter)
@@ -140,7 +142,8 @@ class PODTrainer(Seq2SeqTrainer):
         folder = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
         if folder and self._had_ended(Path(folder)):
             return self._load_ended(Path(folder))
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with training_speed(self.model, self.args):
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _had_ended(self, checkpoint: Path) -> bool:
         # The Trainer would take one step more, or go on for an epoch after it had stopped early.
