@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -10,6 +10,9 @@ import numpy as np
 from torch.utils.data import Sampler
 
 _BLOCK = 4096
+
+
+WINDOW = 50
 
 
 class SampleKey(NamedTuple):
@@ -43,6 +46,10 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
         seed: of the shuffling.
         num_processes: how many ranks the batches are dealt to.
         tasks: IDs of the tasks that take turns; by default all.
+        length: by what samples are put together, `TrainingSamples.length`. Within `window` steps of a task, samples
+            are sorted by it and cut into batches, which are then shuffled, so that little of a batch is padding. Which
+            samples a window holds is as without it. By default they are put together as shuffled.
+        window: how many steps of a task are sorted at once.
 
     Raises:
         ValueError: a task has no samples, there is no such task, or a number is not positive.
@@ -61,11 +68,15 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
         seed: int = 0,
         num_processes: int = 1,
         tasks: Sequence[int] | None = None,
+        length: Callable[[SampleKey], tuple[int, ...]] | None = None,
+        window: int = WINDOW,
     ) -> None:
         if not sizes or min(sizes) < 1:
             raise ValueError(f"every task needs training samples, but the sizes are {list(sizes)}")
-        if batch_size < 1 or num_processes < 1:
-            raise ValueError(f"batch_size and num_processes must be positive, got {batch_size} and {num_processes}")
+        if batch_size < 1 or num_processes < 1 or window < 1:
+            raise ValueError(
+                f"batch_size, num_processes and window must be positive, got {batch_size}, {num_processes} and {window}"
+            )
         self.sizes = tuple(sizes)
         self.tasks = tuple(range(len(sizes)) if tasks is None else tasks)
         if not self.tasks or not set(self.tasks) <= set(range(len(sizes))):
@@ -73,6 +84,8 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
         self.batch_size = batch_size
         self.seed = seed
         self.num_processes = num_processes
+        self.length = length
+        self.window = window
         self.epoch = 0
         self.drop_last = False
         # Accelerate passes the epoch on to `batch_sampler.sampler` once it has wrapped the batch sampler.
@@ -95,11 +108,28 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self.epoch
         step = self.batch_size * self.num_processes
-        keys = [self._keys(task, self.cycles * step, epoch) for task in self.tasks]
+        steps = [self._steps(task, self._keys(task, self.cycles * step, epoch), epoch) for task in self.tasks]
         for _ in range(self.cycles):
-            for keys_of_task in keys:
-                for _ in range(self.num_processes):
-                    yield list(islice(keys_of_task, self.batch_size))
+            for steps_of_task in steps:
+                keys = next(steps_of_task)
+                for start in range(0, step, self.batch_size):
+                    yield keys[start : start + self.batch_size]
+
+    def _steps(self, task: int, keys: Iterator[SampleKey], epoch: int) -> Iterator[list[SampleKey]]:
+        """The keys of each step; a window's samples are measured only when its turn comes."""
+        step = self.batch_size * self.num_processes
+        # Not the numbers that shuffle the samples, which are the same with and without lengths.
+        rng = np.random.default_rng((self.seed, epoch, task, 1))
+        while some := list(islice(keys, step * self.window)):
+            if self.length is None:
+                order = np.arange(len(some)).reshape(-1, step)
+            else:
+                lengths = [self.length(key) for key in some]
+                order = np.array(sorted(range(len(some)), key=lengths.__getitem__)).reshape(-1, step)
+                # Shuffled within a step too, so that no rank always has the longer half.
+                order = rng.permuted(rng.permutation(order), axis=1)
+            for rows in order.tolist():
+                yield [some[row] for row in rows]
 
     def _keys(self, task: int, length: int, epoch: int) -> Iterator[SampleKey]:
         """The keys of an epoch, made as they are asked for: in memory is one shuffled order and not the tuples."""

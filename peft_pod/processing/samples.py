@@ -60,6 +60,12 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         samples.bare_too = True
         return samples
 
+    def length(self, key: SampleKey) -> tuple[int, ...]:
+        """How long the sample of a key is, without encoding it: IDs, letters of a written answer, template words."""
+        sample = self.sample(key)
+        ids = sum(len(items) for items in sample.items.values())
+        return ids, len(sample.target_text or ""), len(sample.template.parts)
+
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         task, sample = self.processor.tasks[key.task], self.sample(key)
         encoded = self.processor(sample, task.name)

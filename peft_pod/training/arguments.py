@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from transformers import Seq2SeqTrainingArguments
 
+from .attention import Attention, check_attention
 from .processes import runs_on_cpu
 
 _POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
@@ -27,12 +28,16 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
             question is multiplied by before it is added to the loss; see `peft_pod.training.distillation`. With 0,
             which is the paper, bare questions are not asked beside the others.
         distillation_temperature: of that divergence; 1 compares the distributions as they are.
+        attention: how attention is computed in training; see `resolve_attention`.
+        length_bucketing: whether batches hold samples of similar length; see `TaskAlternatingBatchSampler`.
+        fast_dropout: on a CPU, draw dropout by 16 random bits an element; see `fast_dropout`.
+        keep_memory: on a CPU with glibc, keep the memory that a step frees for the next; see `kept_memory`.
 
     Without an accelerator, `use_cpu` is set, so that several processes find each other.
 
     Raises:
-        ValueError: `early_stopping_patience` or another number that counts something is not positive, or the weight or
-            the temperature of distillation cannot be used.
+        ValueError: `early_stopping_patience` or another number that counts something is not positive, the weight or the
+            temperature of distillation cannot be used, or there is no such `attention`.
     """
 
     output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
@@ -68,6 +73,24 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         metadata={"help": "Weight of the divergence between answers with a template and with the bare question."},
     )
     distillation_temperature: float = field(default=1.0, metadata={"help": "Temperature of that divergence."})
+    attention: str = field(
+        default="auto",
+        metadata={
+            "help": "Attention in training: blockwise, sdpa or eager. By default blockwise on a CPU where the base "
+            "learns a bias of relative positions, as T5 does, and else the base's own. They differ by rounding alone.",
+            "choices": list(get_args(Attention)),
+        },
+    )
+    length_bucketing: bool = field(
+        default=True, metadata={"help": "Put samples of similar length into the same batch, so that little is padded."}
+    )
+    fast_dropout: bool = field(
+        default=True,
+        metadata={"help": "On a CPU, draw dropout by 16 random bits an element, its rate rounded so."},
+    )
+    keep_memory: bool = field(
+        default=True, metadata={"help": "On a CPU, keep the memory that a step frees for the next one (glibc)."}
+    )
 
     def __post_init__(self) -> None:
         # What integrations are told of the run beside these arguments; see `reporting.describe_run`.
@@ -76,6 +99,7 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         # Pinned memory speeds up copies to an accelerator; without one, PyTorch warns about it.
         self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
         super().__post_init__()
+        check_attention(self.attention)
         # The Trainer would find these only once it has begun.
         for name in _POSITIVE:
             if getattr(self, name) <= 0:

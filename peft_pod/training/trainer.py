@@ -35,6 +35,7 @@ from .finite import FiniteLosses
 from .interruption import Interruptible
 from .progress import use_progress
 from .sharding import check_sharding, embeddings_in_one_unit, gather_weights, shards_weights
+from .speed import training_speed
 from .throughput import CountsTokens
 
 _SAMPLES_CHECKED = 4
@@ -128,6 +129,7 @@ class PODTrainer(CountsTokens, FiniteLosses, DistillingTrainer, Interruptible):
             seed=seed,
             num_processes=self.args.world_size,
             tasks=self._trained_tasks(),
+            length=self.train_dataset.length if self.args.length_bucketing else None,
         )
         # Accelerate and the Trainer forget to pass the epoch on where batches are both dealt out and skipped.
         self.remove_callback(_EpochSetter)
@@ -185,7 +187,8 @@ class PODTrainer(CountsTokens, FiniteLosses, DistillingTrainer, Interruptible):
             resume_from_checkpoint = str(found)
         if resume_from_checkpoint and self._had_ended(Path(resume_from_checkpoint)):
             return self._load_ended(Path(resume_from_checkpoint))
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with training_speed(self.model, self.args):
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def load_weights(self, folder: Path) -> None:
         """Load what is trained from a checkpoint, or from a folder of `save_pretrained`.
