@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
-
 WINDOW = 50
 
 
@@ -72,8 +71,7 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
             raise ValueError(f"every task needs training samples, but the sizes are {list(sizes)}")
         if batch_size < 1 or num_processes < 1 or window < 1:
             raise ValueError(
-                "batch_size, num_processes and window must be positive, got "
-                f"{batch_size}, {num_processes} and {window}"
+                f"batch_size, num_processes and window must be positive, got {batch_size}, {num_processes} and {window}"
             )
         self.sizes = tuple(sizes)
         self.tasks = tuple(range(len(sizes)) if tasks is None else tasks)

@@ -1,7 +1,8 @@
 """Memory that a step frees stays with the process for the next step.
 
-glibc hands large blocks back to the kernel as soon as they are freed, and the kernel fills every page with zeros when it
-is asked for the block again. A training step on a CPU frees and asks for gigabytes, so a third of its time may go there.
+glibc hands large blocks back to the kernel as soon as they are freed, and the kernel fills every page with zeros when
+it is asked for the block again. A training step on a CPU frees and asks for gigabytes, so a third of its time may go
+there.
 """
 
 from __future__ import annotations
