@@ -187,7 +187,7 @@ def test_bf16_differs_by_its_rounding_alone():
     model, inputs = t5(), batch(True)
     exact, exact_gradients = losses_and_gradients(model, "eager", inputs)
     mine, my_gradients = losses_and_gradients(model, BLOCKWISE, inputs, autocast=True)
-    usual, usual_gradients = losses_and_gradients(model, "eager", inputs, autocast=True)
+    _, usual_gradients = losses_and_gradients(model, "eager", inputs, autocast=True)
     assert mine.item() == pytest.approx(exact.item(), rel=2e-2)
     for name in exact_gradients:
         error = (my_gradients[name] - exact_gradients[name]).norm()
