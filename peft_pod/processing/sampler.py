@@ -10,8 +10,6 @@ import numpy as np
 from torch.utils.data import Sampler
 
 _BLOCK = 4096
-
-
 WINDOW = 50
 
 

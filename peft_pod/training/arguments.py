@@ -85,8 +85,7 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         default=True, metadata={"help": "Put samples of similar length into the same batch, so that little is padded."}
     )
     fast_dropout: bool = field(
-        default=True,
-        metadata={"help": "On a CPU, draw dropout by 16 random bits an element, its rate rounded so."},
+        default=True, metadata={"help": "On a CPU, draw dropout by 16 random bits an element, its rate rounded so."}
     )
     keep_memory: bool = field(
         default=True, metadata={"help": "On a CPU, keep the memory that a step frees for the next one (glibc)."}

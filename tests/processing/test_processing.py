@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 import tracemalloc
 from collections import Counter
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from peft_pod.corpus import load_corpus
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import (
     EvaluationSamples,
@@ -288,6 +290,85 @@ def test_ranks_together_see_the_batches_of_one_process():
     one = list(TaskAlternatingBatchSampler([10, 7], 4, seed=2))
     two = list(TaskAlternatingBatchSampler([10, 7], 2, seed=2, num_processes=2))
     assert [first + second for first, second in zip(two[::2], two[1::2], strict=True)] == one
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=3),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(0, 2),
+)
+def test_batches_of_similar_length_hold_the_same_samples(sizes, batch_size, processes, window, epoch):
+    plain = TaskAlternatingBatchSampler(sizes, batch_size, seed=1, num_processes=processes)
+    bucketed = TaskAlternatingBatchSampler(
+        sizes, batch_size, seed=1, num_processes=processes, length=_length, window=window
+    )
+    for sampler in (plain, bucketed):
+        sampler.set_epoch(epoch)
+    batches = list(bucketed)
+    assert batches == list(bucketed)
+    assert len(batches) == len(bucketed)
+    assert [(len(batch), {key.task for key in batch}) for batch in batches] == [
+        (len(batch), {key.task for key in batch}) for batch in plain
+    ]
+    for task in range(len(sizes)):
+        one, other = (_steps_of(task, sampler, processes) for sampler in (plain, bucketed))
+        for start in range(0, len(one), window):
+            # The samples of a window are as they were, and its steps do not overlap in length.
+            some, sorted_steps = one[start : start + window], other[start : start + window]
+            assert sorted(key for step in some for key in step) == sorted(key for step in sorted_steps for key in step)
+            ranges = sorted((min(map(_length, step)), max(map(_length, step))) for step in sorted_steps)
+            assert all(low[1] <= high[0] for low, high in itertools.pairwise(ranges))
+
+
+def _length(key):
+    return (key.index * 7919 + key.round * 104729) % 13, 0
+
+
+def _steps_of(task, sampler, processes):
+    batches = [batch for batch in sampler if batch[0].task == task]
+    return [list(itertools.chain(*batches[start : start + processes])) for start in range(0, len(batches), processes)]
+
+
+def test_ranks_together_see_the_bucketed_batches_of_one_process():
+    one = list(TaskAlternatingBatchSampler([50, 7], 4, seed=2, length=_length, window=3))
+    two = list(TaskAlternatingBatchSampler([50, 7], 2, seed=2, num_processes=2, length=_length, window=3))
+    assert [first + second for first, second in zip(two[::2], two[1::2], strict=True)] == one
+    assert one != list(TaskAlternatingBatchSampler([50, 7], 4, seed=2))
+
+
+def test_windows_are_measured_when_their_turn_comes():
+    measured = []
+
+    def length(key):
+        measured.append(key)
+        return (key.index,)
+
+    batches = iter(TaskAlternatingBatchSampler([100], 5, length=length, window=2))
+    next(batches)
+    assert len(measured) == 10
+    next(batches)
+    next(batches)
+    assert len(measured) == 20
+
+
+def test_batches_of_similar_length_are_padded_less():
+    split = load_corpus("embedded", num_users=80).split()
+    processor = make_processor(split)
+    samples = TrainingSamples(split.train, processor)
+    padded = []
+    for length in (None, samples.length):
+        counts = [0] * len(samples.sizes)
+        for batch in TaskAlternatingBatchSampler(samples.sizes, 8, seed=1, length=length):
+            if len(batch) == 8 and batch[0].round == 0:
+                encoded = PODCollator(0)([samples[key] for key in batch])
+                counts[batch[0].task] += int((encoded["attention_mask"] == 0).sum() + (encoded["labels"] < 0).sum())
+        padded.append(counts)
+    before, after = padded
+    assert after[0] < before[0] / 2  # histories
+    assert after[2] < before[2] * 0.7  # sentences; their questions differ by the template alone
 
 
 def test_epochs_are_shuffled_anew():
