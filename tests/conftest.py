@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 
+# A shell without job control lets what it starts in the background ignore Ctrl-C, and those processes pass that on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test may reach for the network; the libraries read this when they are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The suite runs in as many processes as there are cores; threads on top of that wait for each other.
