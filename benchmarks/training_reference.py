@@ -8,7 +8,7 @@ that the losses can be compared: padding does not count in the loss.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import T5ForConditionalGeneration
@@ -16,6 +16,7 @@ from transformers import T5ForConditionalGeneration
 from peft_pod.processing import TaskAlternatingBatchSampler
 from peft_pod.processing.collator import IGNORED_LABEL
 from peft_pod.tasks import Sample
+from peft_pod.tuner import PODModel
 
 from .training_setup import LEARNING_RATE, Material
 
@@ -28,7 +29,7 @@ class PlainModel(torch.nn.Module):
         base = material.model.get_base_model()
         self.t5 = T5ForConditionalGeneration._from_config(base.config, attn_implementation="eager")
         self.t5.load_state_dict(base.state_dict())
-        prompts = material.model.base_model.prompts
+        prompts = cast(PODModel, material.model.base_model).prompts
         self.prompts = torch.nn.Parameter(prompts.prompt_table("default").detach().clone())
         words = prompts.pod_whole_words["default"].detach()
         self.whole_words = torch.nn.Embedding.from_pretrained(

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
 from transformers import T5Config, T5ForConditionalGeneration, set_seed
@@ -24,7 +25,7 @@ SHAPES = {
 }
 PROMPTS = 10
 MOST = 70
-HISTORIES = {"min_history": 30, "max_history": MOST}
+HISTORIES: dict[str, Any] = {"min_history": 30, "max_history": MOST}
 LEARNING_RATE = 5e-4
 
 

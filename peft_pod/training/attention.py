@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from .blockwise_attention import BLOCKWISE
@@ -84,7 +85,7 @@ def base_of(model: torch.nn.Module) -> PreTrainedModel:
     Raises:
         TypeError: it is no model of transformers.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
     if not isinstance(base, PreTrainedModel):
         raise TypeError(f"a model of transformers was expected under the adapter, got {type(base).__name__}")
     return base

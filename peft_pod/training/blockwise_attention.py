@@ -207,7 +207,7 @@ def blockwise_attention(
         seed=int(torch.randint(2**62, ()).item()) if dropout else 0,
         blocks=list(_blocks(query, key, attention_mask, skip_queries=encodes)),
     )
-    output = cast(torch.Tensor, _Blockwise.apply(query, key, value, position_bias, call))  # type: ignore[no-untyped-call]
+    output = cast(torch.Tensor, _Blockwise.apply(query, key, value, position_bias, call))
     return output.transpose(1, 2), None
 
 

@@ -83,7 +83,7 @@ def fast_dropout(values: torch.Tensor, probability: float) -> torch.Tensor:
         >>> fast_dropout(torch.ones(3), 0.0)
         tensor([1., 1., 1.])
     """
-    return cast(torch.Tensor, _Dropout.apply(values, probability))  # type: ignore[no-untyped-call]
+    return cast(torch.Tensor, _Dropout.apply(values, probability))
 
 
 def _forward(module: nn.Dropout, values: torch.Tensor) -> torch.Tensor:

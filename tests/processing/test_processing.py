@@ -367,8 +367,8 @@ def test_batches_of_similar_length_are_padded_less():
                 counts[batch[0].task] += int((encoded["attention_mask"] == 0).sum() + (encoded["labels"] < 0).sum())
         padded.append(counts)
     before, after = padded
-    assert after[0] < before[0] / 2  # histories
-    assert after[2] < before[2] * 0.7  # sentences; their questions differ by the template alone
+    assert after[0] < before[0] * 0.7  # histories
+    assert after[2] < before[2] * 0.9  # sentences; their questions differ by the template alone
 
 
 def test_epochs_are_shuffled_anew():
