@@ -106,16 +106,17 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self.epoch
         step = self.batch_size * self.num_processes
-        steps = [self._steps(task, self._keys(task, self.cycles * step, epoch), epoch) for task in self.tasks]
+        steps = [self._steps(task, epoch) for task in self.tasks]
         for _ in range(self.cycles):
             for steps_of_task in steps:
                 keys = next(steps_of_task)
                 for start in range(0, step, self.batch_size):
                     yield keys[start : start + self.batch_size]
 
-    def _steps(self, task: int, keys: Iterator[SampleKey], epoch: int) -> Iterator[list[SampleKey]]:
+    def _steps(self, task: int, epoch: int) -> Iterator[list[SampleKey]]:
         """The keys of each step; a window's samples are measured only when its turn comes."""
         step = self.batch_size * self.num_processes
+        keys = islice(self._keys(task, self.cycles * step, epoch), self.cycles * step)
         # Not the numbers that shuffle the samples, which are the same with and without lengths.
         rng = np.random.default_rng((self.seed, epoch, task, 1))
         while some := list(islice(keys, step * self.window)):

@@ -13,7 +13,7 @@ from peft_pod.training.attention import base_of, resolve_attention, using_attent
 from peft_pod.training.blockwise_attention import BLOCKWISE
 
 from ..tuner.models import make_base
-from .test_trainer import make_trainer, processor, split  # noqa: F401
+from .test_trainer import make_trainer
 
 
 def implementations(model):
@@ -56,7 +56,7 @@ class Watcher(TrainerCallback):
 
 
 @pytest.mark.parametrize(("asked", "used"), [("auto", BLOCKWISE), ("eager", "eager"), ("sdpa", "sdpa")])
-def test_training_uses_what_was_asked_for(split, processor, tmp_path, asked, used):  # noqa: F811
+def test_training_uses_what_was_asked_for(split, processor, tmp_path, asked, used):
     watcher = Watcher()
     trainer = make_trainer(
         split, processor, tmp_path, with_eval=False, max_steps=1, attention=asked, callbacks=[watcher]
@@ -66,7 +66,7 @@ def test_training_uses_what_was_asked_for(split, processor, tmp_path, asked, use
     assert BLOCKWISE not in implementations(base_of(trainer.model))
 
 
-def test_all_attentions_train_to_the_same_weights(split, processor, tmp_path):  # noqa: F811
+def test_all_attentions_train_to_the_same_weights(split, processor, tmp_path):
     trained = []
     for attention in ("eager", "blockwise"):
         trainer = make_trainer(
@@ -78,7 +78,7 @@ def test_all_attentions_train_to_the_same_weights(split, processor, tmp_path):  
         torch.testing.assert_close(trained[1][name], weight, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_a_saved_model_knows_nothing_of_it(split, processor, tmp_path):  # noqa: F811
+def test_a_saved_model_knows_nothing_of_it(split, processor, tmp_path):
     model = build_model("scratch:tiny", processor, num_virtual_tokens=2, max_whole_words=16, train_base=True)
     arguments = PODTrainingArguments(
         output_dir=str(tmp_path / "run"), max_steps=3, per_device_train_batch_size=2, eval_strategy="no",
