@@ -13,8 +13,8 @@ from .launching import run_in_processes
 
 
 def within(found, expected):
-    """Losses to 1e-5; norms of gradients, which are sums over all weights, to 1e-5 of their size."""
-    loose = pytest.approx(expected, rel=1e-5, abs=1e-5)
+    """Losses to 1e-5; norms of gradients, which rounding moves more, to 5e-4 of their size."""
+    loose = pytest.approx(expected, rel=5e-4, abs=1e-5)
     losses = {name: value for name, value in expected.items() if name != "grad_norm"}
     return found == loose and {name: found[name] for name in losses} == pytest.approx(losses, rel=0, abs=1e-5)
 
