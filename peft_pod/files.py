@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# The names that `replacing` (number of the process) and `new_folder` (eight letters of `tempfile`) give.
+_TEMPORARY_FILE = re.compile(r"\..+\.\d+(\.\w+)?")
+_TEMPORARY_FOLDER = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 
 @contextmanager
@@ -72,6 +77,29 @@ def new_folder(path: str | os.PathLike[str], *, replaceable: Collection[str] = (
         temporary.rename(path)
     finally:
         shutil.rmtree(around, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what a killed process was writing into a folder by `replacing` or `new_folder`; nothing else.
+
+    Args:
+        folder: into which no process is writing.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in (".report.4711.json", ".gitignore", "report.json"):
+        ...     write_text(folder / name, "")
+        >>> remove_leftovers(folder)
+        >>> sorted(path.name for path in folder.iterdir())
+        ['.gitignore', 'report.json']
+    """
+    for path in Path(folder).glob(".*"):
+        if path.is_symlink():
+            continue
+        if path.is_dir() and _TEMPORARY_FOLDER.fullmatch(path.name):
+            shutil.rmtree(path)
+        elif path.is_file() and _TEMPORARY_FILE.fullmatch(path.name):
+            path.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -181,11 +181,12 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
-    def checkpoint(self, wanted: str) -> str | None:
+    def checkpoint(self, wanted: str, *, mend: bool = True) -> str | None:
         """The checkpoint to go on from; `None` where a run that kept none has its trained model already.
 
         Args:
             wanted: its folder, or `"true"` or `"last"` for the last one of this run that was written to the end.
+            mend: whether to remove first what a killed run left half written; not while another may be writing.
 
         Raises:
             FileNotFoundError: there is none, and no model.
@@ -194,7 +195,7 @@ class RunFolder:
             if not (Path(wanted) / TRAINER_STATE_NAME).is_file():
                 raise FileNotFoundError(f"--resume_from_checkpoint {wanted} is not the folder of a checkpoint")
             return wanted
-        found = last_checkpoint(self.checkpoints)
+        found = last_checkpoint(self.checkpoints, mend=mend)
         if found is not None:
             return str(found)
         if self.model.is_dir():
@@ -246,11 +247,6 @@ class RunFolder:
             if path != self.arguments:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         self.arguments.unlink(missing_ok=True)
-
-    def remove_leftovers(self) -> None:
-        """Remove what a killed process was writing under a temporary name; no other must be at work in the folder."""
-        for path in self.path.glob(".*"):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     @classmethod
     def existing(cls, path: str, flag: str = "--run") -> RunFolder:

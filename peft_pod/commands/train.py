@@ -15,7 +15,7 @@ from transformers import set_seed
 from peft_pod.audit import Audit
 from peft_pod.corpus import Corpus, Split
 from peft_pod.corpus.catalogue import Catalogue
-from peft_pod.files import write_text
+from peft_pod.files import remove_leftovers, write_text
 from peft_pod.generation import GenerationSettings, Recommender
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import SequentialTask, Task, TopNTask, load_task, supported_tasks
@@ -89,12 +89,12 @@ def train(
     state.wait_for_everyone()
     if state.is_main_process:
         if built.resumed:
-            folder.remove_leftovers()
+            remove_leftovers(folder.path)
         else:
             folder.clear()
         write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
         fingerprint = built.corpus.fingerprint
-        write_text(folder.config, rerun_config(built.values, recipe=recipe, fingerprint=fingerprint))
+        write_text(folder.config, rerun_config(built.rerun_values(), recipe=recipe, fingerprint=fingerprint))
         write_text(folder.environment, json.dumps(environment(), indent=2))
         if folder.saved_corpus() is None:
             built.corpus.save_to_disk(folder.corpus)
@@ -151,6 +151,7 @@ class Built:
         model: not yet trained.
         trainer: has the model and the samples.
         resumed: whether the run was begun before.
+        added_tasks: those that are added to the model of another run; `None` where there is none.
     """
 
     folder: RunFolder
@@ -164,10 +165,18 @@ class Built:
     model: PeftModel
     trainer: PODTrainer
     resumed: bool
+    added_tasks: tuple[str, ...] | None
 
     def described(self) -> dict[str, dict[str, Any]]:
         """The arguments by section, those of the Trainer left out."""
         return {section: values for section, values in self.values.items() if section != "training"}
+
+    def rerun_values(self) -> dict[str, Any]:
+        """The arguments by section as they are to be given to make the run again."""
+        if self.added_tasks is None:
+            return self.values
+        # Of the others, which the other run has, it would be said that they are there already.
+        return {**self.values, "corpus": {**self.values["corpus"], "tasks": list(self.added_tasks)}}
 
     def recommender(self, *, show_progress: bool) -> Recommender:
         """The model as it is now, to answer with."""
@@ -189,7 +198,7 @@ def build(
         corpus_arguments: as for `train`.
         model_arguments: likewise.
         training_arguments: likewise; its `output_dir` is turned to where the Trainer keeps its checkpoints.
-        checkpoints: the folder for these, if not that of the run.
+        checkpoints: the folder for these, if not that of the run, in which then nothing at all is changed.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: as for `train`.
@@ -204,7 +213,7 @@ def build(
     checkpoint = None
     if resume:
         folder.check_same(values)
-        checkpoint = folder.checkpoint(resume)
+        checkpoint = folder.checkpoint(resume, mend=checkpoints is None)
     else:
         folder.check_new(overwrite=corpus_arguments.overwrite)
         for name, path in (
@@ -236,7 +245,20 @@ def build(
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
     )
     audit = audit_of(corpus, split, processor.indexing, seed)
-    return Built(folder, values, checkpoint, corpus, split, audit, processor, settings, model, trainer, bool(resume))
+    return Built(
+        folder=folder,
+        values=values,
+        checkpoint=checkpoint,
+        corpus=corpus,
+        split=split,
+        audit=audit,
+        processor=processor,
+        settings=settings,
+        model=model,
+        trainer=trainer,
+        resumed=bool(resume),
+        added_tasks=None if first is None else first.new_tasks,
+    )
 
 
 def _new_model(

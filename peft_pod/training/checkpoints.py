@@ -52,13 +52,15 @@ def checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
     return [found[step] for step in sorted(found)]
 
 
-def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The last checkpoint in a folder that was written to the end, or `None`; what a kill left is put right before.
+def last_checkpoint(folder: str | os.PathLike[str], *, mend: bool = True) -> Path | None:
+    """The last checkpoint in a folder that was written to the end, or `None`.
 
     Args:
         folder: `output_dir` of the training arguments; it need not be there.
+        mend: whether what a kill left is put right before; not where a run may be at work in the folder.
     """
-    put_right(folder)
+    if mend:
+        put_right(folder)
     found = checkpoints(folder)
     return found[-1] if found else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -98,6 +99,20 @@ def test_the_run_is_a_whole_one(first, tmp_path):
     losses = [entry for entry in read(folder / "log.json") if "loss" in entry]
     assert all({name for name in entry if name.startswith("loss_")} == {"loss_topn"} for entry in losses)
     assert call("evaluate", "--run", folder, "--limit", 3).status == 0
+
+
+def test_its_configuration_makes_it_again_and_can_be_planned(first, tmp_path):
+    assert add(first, tmp_path / "second", new_task_start="sequential").status == 0
+    again = ["--config", tmp_path / "second" / "config.yaml", "--output_dir", tmp_path / "again"]
+    plan = call("train", *again, "--dry-run", "--json")
+    assert plan.status == 0, plan.err
+    assert json.loads(plan.out)["length"]["steps"] == SAID_ANEW["max_steps"]
+    assert not (tmp_path / "again").exists()
+    done = call("train", *again)
+    assert done.status == 0, done.err
+    expected, found = weights(tmp_path / "second"), weights(tmp_path / "again")
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_resuming_goes_on_with_the_new_prompts(first, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -148,9 +149,14 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(run):
     assert contents(folder) == before
 
 
-def test_the_plan_of_a_run_that_is_to_go_on(run):
-    folder, _ = run
+def test_the_plan_of_a_run_that_is_to_go_on(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    # The run may be at work, and this is where it writes its next checkpoint.
+    saving = folder / "checkpoints" / ".unfinished" / "saving"
+    saving.mkdir(parents=True)
+    (saving / "half").write_text("half")
     before = contents(folder)
+    assert any(name.endswith("half") for name in before)
     done = plan_of(small(), folder, "--resume_from_checkpoint", "true")
     assert done.status == 0, done.err
     assert "6 steps of 8 samples, one task each, 6 of them done; 207 an epoch" in done.out

@@ -88,6 +88,13 @@ def seen_by(trainer: WatchedTrainer) -> dict[str, Any]:
     }
 
 
+def agree(found: dict[str, float], expected: dict[str, float]) -> bool:
+    """Losses to 1e-5; norms of gradients, which may be of any size, to 1e-5 of theirs."""
+    return found.keys() == expected.keys() and all(
+        abs(found[name] - value) <= 1e-5 * (value if name == "grad_norm" else 1) for name, value in expected.items()
+    )
+
+
 def train(folder: Path, batch_size: int, distillation_weight: float = 0.0) -> None:
     """Train each case, and write down what this process saw."""
     state = process_state()

@@ -12,13 +12,6 @@ from . import in_processes
 from .launching import run_in_processes
 
 
-def within(found, expected):
-    """Losses to 1e-5; norms of gradients, which rounding moves more, to 5e-4 of their size."""
-    loose = pytest.approx(expected, rel=5e-4, abs=1e-5)
-    losses = {name: value for name, value in expected.items() if name != "grad_norm"}
-    return found == loose and {name: found[name] for name in losses} == pytest.approx(losses, rel=0, abs=1e-5)
-
-
 def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path):
     """Losses and gradients of each step, validation losses and weights, whatever the lengths of each one's answers."""
     (tmp_path / "one").mkdir()
@@ -41,7 +34,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path):
             "loss", "grad_norm", "loss_sequential", "loss_topn", "loss_explanation"
         }  # fmt: skip
         for expected, found in zip(one["losses"], two["losses"], strict=True):
-            assert within(found, expected)
+            assert in_processes.agree(found, expected), (found, expected)
         # A step of AdamW divides by the gradient's size, and where that is nothing but rounding, rounding decides.
         for expected, found in zip(one["weights"], two["weights"], strict=True):
             assert found == pytest.approx(expected, rel=0, abs=1e-4)
