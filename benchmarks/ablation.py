@@ -1,4 +1,4 @@
-"""What each choice of the recipe is worth, at equal training time.
+"""What each choice of `--recipe best` is worth, at equal training time.
 
     python -m benchmarks.ablation --corpus movielens-100k --data-dir DIR [--minutes 3] [--seeds 0 1] \
         [--variants recipe random-segments ...] [--results FILE.jsonl]
@@ -63,16 +63,17 @@ def _bare(probability: float | None) -> Variant:
 
 VARIANTS = {
     "recipe": Variant(),
+    "candidates-in-prompt": Variant({"topn": {"candidates_in": "prompt"}}),
+    "no-topn-history": Variant({"topn": {"history_length": 0}}),
+    "paper-topn": Variant({"topn": {"candidates_in": "prompt", "history_length": 0}}),
     "random-segments": Variant({"sequential": {"segments": "random"}}),
     "bare-0": _bare(0.0),
     "bare-as-any-other": _bare(None),
     "bare-1": _bare(1.0),
-    "candidates-in-trie": Variant({"topn": {"candidates_in": "trie"}}),
-    "topn-history": Variant({"topn": {"history_length": 20}}),
-    "candidates-in-trie-topn-history": Variant({"topn": {"candidates_in": "trie", "history_length": 20}}),
     "distillation": Variant(training={"distillation_weight": 1.0}),
     "distillation-bare-0": Variant(_bare(0.0).options, training={"distillation_weight": 1.0}),
     "distillation-temperature-2": Variant(training={"distillation_weight": 1.0, "distillation_temperature": 2.0}),
+    "length-bucketing": Variant(training={"length_bucketing": True}),
     "sequential-alone": Variant(tasks=("sequential",)),
 }
 
@@ -148,7 +149,7 @@ def _trainer(
     set_seed(seed)
     options: dict[str, dict[str, Any]] = {
         "sequential": {"segments": "prefixes", "bare_probability": 0.5},
-        "topn": {"bare_probability": 0.5},
+        "topn": {"candidates_in": "trie", "history_length": 20, "bare_probability": 0.5},
     }
     tasks = [load_task(name, **{**options[name], **variant.options.get(name, {})}) for name in variant.tasks]
     indexing = load_indexing("random").fit(split.train, seed=seed)

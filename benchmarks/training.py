@@ -37,7 +37,6 @@ KNOBS: dict[str, dict[str, Any]] = {
     "sdpa_in_place_of_blockwise": {"attention": "sdpa"},
     "fast_dropout": {"fast_dropout": False},
     "keep_memory": {"keep_memory": False},
-    "length_bucketing": {"length_bucketing": False},
     "fused_adamw": {"optim": "adamw_torch", "optim_args": "foreach=False"},
 }
 
@@ -54,7 +53,11 @@ def main() -> int:
     )
     report: dict[str, Any] = {"loss_difference": check_losses(setting)}
     report["losses_agree"] = all(report["loss_difference"][name] <= limit for name, limit in LOSS_TOLERANCE.items())
-    ours: dict[str, Any] = {"bf16": True, "torch_compile": options.compile}
+    ours: dict[str, Any] = {
+        "bf16": True,
+        "torch_compile": options.compile,
+        "length_bucketing": options.length_bucketing,
+    }
     reference, fast = Side(setting, "reference"), Side(setting, "ours", ours)
     times = interleaved([reference, fast], setting, options.runs)
     report = {**ratios(*times), **report, "seconds": seconds(times)}
@@ -82,6 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="runs that count; one more comes before them")
     parser.add_argument("--threads", type=int, default=2, help="of both sides")
     parser.add_argument("--model", choices=["small", "base"], default="small", help="shape: t5-small or t5-base")
+    parser.add_argument("--length-bucketing", action="store_true", help="ours with batches of similar length")
     parser.add_argument("--segments", choices=["random", "prefixes"], default="random")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--compile", action="store_true", help="ours by torch.compile")
@@ -103,7 +107,7 @@ def check_losses(setting: Setting) -> dict[str, float]:
     reference.close()
     differences = {}
     for name in LOSS_TOLERANCE:
-        side = Side(exact, "ours", {"bf16": name == "bf16", "length_bucketing": False})
+        side = Side(exact, "ours", {"bf16": name == "bf16"})
         found = [side.step().loss for _ in TASKS]
         side.close()
         differences[name] = max(abs(mine - wanted) / abs(wanted) for mine, wanted in zip(found, right, strict=True))

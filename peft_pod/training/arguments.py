@@ -82,7 +82,11 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         },
     )
     length_bucketing: bool = field(
-        default=True, metadata={"help": "Put samples of similar length into the same batch, so that little is padded."}
+        default=False,
+        metadata={
+            "help": "Put samples of similar length into the same batch, so that little is padded. Such batches are less "
+            "alike one another, which made models worse; see docs/training-speed.md."
+        },
     )
     fast_dropout: bool = field(
         default=True, metadata={"help": "On a CPU, draw dropout by 16 random bits an element, its rate rounded so."}

@@ -61,7 +61,7 @@ def make_trainer(parts: Parts, folder: Path, cls: type[PODTrainer] = PODTrainer,
     }  # fmt: skip
     return cls(
         model,
-        PODTrainingArguments(**{"length_bucketing": False, **settings, **changes}),
+        PODTrainingArguments(**{**settings, **changes}),
         processor=parts.processor,
         train_dataset=TrainingSamples(parts.split.train, parts.processor, seed=3),
         eval_dataset=EvaluationSamples.of_part(parts.split, "validation", parts.processor, seed=3, limit=8),
