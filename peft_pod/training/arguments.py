@@ -84,8 +84,8 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     length_bucketing: bool = field(
         default=False,
         metadata={
-            "help": "Put samples of similar length into the same batch, so that little is padded. Such batches are less "
-            "alike one another, which made models worse; see docs/training-speed.md."
+            "help": "Put samples of similar length into the same batch, so that little is padded. Such batches are "
+            "less alike one another, which made models worse; see docs/training-speed.md."
         },
     )
     fast_dropout: bool = field(

@@ -113,7 +113,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
-        time.sleep(drawn.uniform(0, 2))
+        time.sleep(drawn.uniform(0, 6))
         process.kill()
         process.communicate()
         last = last_checkpoint(folder)
