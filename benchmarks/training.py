@@ -1,12 +1,13 @@
 """How much faster a training step is than that of the original research code.
 
-    python -m benchmarks.training [--quick] [--knobs] [--batches 8] [--runs 3] [--threads 2]
+    python -m benchmarks.training [--quick] [--knobs] [--batches 8] [--runs 3] [--threads 2] [--precision auto]
 
 Both sides train a T5 of t5-small's shape (or `--model base`) with t5-small's 32,128 tokens, 16 samples a batch, on the
 same samples of the three tasks. The reference (`benchmarks.training_reference`) is the plain step: float32, eager
 attention, every batch's text tokenised on the spot and padded to its longest sample, AdamW parameter by parameter. Ours
-is `PODTrainer.train()` as it is, with `--bf16` and otherwise its defaults; a step is timed from the request for its
-batch to the end of the optimiser's update. Each side has a process of its own and waits for its turn, step by step. A
+is `PODTrainer.train()` as it is, by default in bf16 where this machine multiplies faster in it and else in float32
+(`--precision`), and otherwise with its defaults; a step is timed from the request for its batch to the end of the
+optimiser's update. Each side has a process of its own and waits for its turn, step by step. A
 run is an epoch, in which both see the same samples of each task; the ratios are those of the medians over runs.
 `--knobs` also times ours with one setting turned off at a time.
 
@@ -26,8 +27,9 @@ from statistics import median
 from typing import Any
 
 from peft_pod.metrics import software_versions
+from peft_pod.training.precision import bf16_speedup
 
-from .training_setup import TASKS, Setting
+from .training_setup import SHAPES, TASKS, Setting
 from .training_sides import Side, Step
 
 LOSS_TOLERANCE = {"float32": 1e-5, "bf16": 2e-2}
@@ -53,8 +55,12 @@ def main() -> int:
     )
     report: dict[str, Any] = {"loss_difference": check_losses(setting)}
     report["losses_agree"] = all(report["loss_difference"][name] <= limit for name, limit in LOSS_TOLERANCE.items())
+    if options.precision == "auto":
+        shape = SHAPES[options.model]
+        report["bf16_speedup"] = round(bf16_speedup(shape["d_model"], shape["d_ff"], options.device), 2)
+        options.precision = "bf16" if report["bf16_speedup"] > 1 else "float32"
     ours: dict[str, Any] = {
-        "bf16": True,
+        "bf16": options.precision == "bf16",
         "torch_compile": options.compile,
         "length_bucketing": options.length_bucketing,
     }
@@ -69,6 +75,7 @@ def main() -> int:
                 *interleaved([Side(setting, "ours", {**ours, **off}), Side(setting, "ours", ours)], setting, 1)
             )
             for name, off in KNOBS.items()
+            if not off.items() <= ours.items()
         }
     report["settings"] = {**vars(options), "batch_size": setting.batch_size, "ours": ours}
     report["versions"] = software_versions()
@@ -87,6 +94,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", choices=["small", "base"], default="small", help="shape: t5-small or t5-base")
     parser.add_argument("--length-bucketing", action="store_true", help="ours with batches of similar length")
     parser.add_argument("--segments", choices=["random", "prefixes"], default="random")
+    parser.add_argument("--precision", choices=["auto", "bf16", "float32"], default="auto", help="of ours")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--compile", action="store_true", help="ours by torch.compile")
     parser.add_argument("--peak-tflops", type=float, help="peak of the device in bf16, for the utilisation")

@@ -16,6 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from peft_pod.metrics import evaluate_model
 from peft_pod.training import PODTrainer, PODTrainingArguments, process_state
+from peft_pod.training.precision import bf16_speedup
 from peft_pod.training.timing import StepTimes, drawn_tokens, size_of, time_steps, time_validation
 
 from .arguments import CorpusArguments, ModelArguments
@@ -127,6 +128,7 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
         "memory_bytes": _memory(built, weights, times),
         "seconds": _seconds(length, times, validation, evaluation, building_seconds),
         "timed_batches": times.batches,
+        "precision": _precision(trainer),
         "not_counted": list(NOT_COUNTED),
     }
 
@@ -250,6 +252,13 @@ def _memory(built: Built, weights: int, times: StepTimes) -> dict[str, int]:
         "activations": times.activation_bytes,
         "peak": times.peak_bytes,
     }
+
+
+def _precision(trainer: PODTrainer) -> dict[str, Any]:
+    base: Any = trainer.model.get_base_model()
+    width = base.get_input_embeddings().weight.shape[-1]
+    used = "bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "float32"
+    return {"used": used, "bf16_speedup": bf16_speedup(width, 4 * width, trainer.args.device)}
 
 
 def _time_evaluation(built: Built, limit: int | None) -> dict[str, float]:

@@ -41,6 +41,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"{_bytes(memory['weights'])}, gradients {_bytes(memory['gradients'])}, optimizer "
             f"{_bytes(memory['optimizer'])}, activations about {_bytes(memory['activations'])}, and the rest what the "
             "process had before",
+            f"precision   {plan['precision']['used']}; a matrix product in bf16 (--bf16) is "
+            f"{plan['precision']['bf16_speedup']:.2g} times as fast as in float32 here",
             f"time        about {_clock(seconds['total'])}: building {_clock(seconds['building'])}, training "
             f"{_clock(seconds['training'])} ({seconds['step']:.3g} s a step, {_clock(seconds['one_validation'])} a "
             f"validation), test questions {evaluation or 'none'}",
