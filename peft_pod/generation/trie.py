@@ -51,6 +51,10 @@ class ItemTrie:
         child_tokens: the token that leads to each child, ascending within a node; shape `(num_nodes - 1,)`.
         child_nodes: each child; shape `(num_nodes - 1,)`.
         leaf_item: the item of each leaf, in the order of the leaves; shape `(num_items,)`.
+        item_leaf: the leaf of each item, by position; shape `(num_items,)`.
+        parents: of each node, −1 for the root; shape `(num_nodes,)`.
+        tokens: the token that leads to each node, −1 for the root; shape `(num_nodes,)`.
+        leaf_nodes: the node of each leaf, in the order of the leaves; shape `(num_items,)`.
         leaf_start: first leaf under each node; shape `(num_nodes,)`.
         leaf_end: one past the last leaf under each node; shape `(num_nodes,)`.
         common_prefix: the tokens with which every item begins, possibly none.
@@ -100,6 +104,10 @@ class ItemTrie:
         self.child_tokens = _tensor(node_tokens[by_parent])
         self.child_nodes = _tensor(by_parent + 1)
         self.leaf_item = _tensor(order)
+        self.item_leaf = _tensor(np.argsort(order))
+        self.parents = _tensor(np.concatenate([[NO_NODE], parents]))
+        self.tokens = _tensor(np.concatenate([[-1], node_tokens]))
+        self.leaf_nodes = _tensor(np.flatnonzero(node_tokens == self.eos_token_id) + 1)
         self.leaf_start = _tensor(leaf_start)
         self.leaf_end = _tensor(leaf_start + leaf_count)
         self._child_keys = self._key(_tensor(parents[by_parent]), self.child_tokens)

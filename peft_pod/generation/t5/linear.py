@@ -1,0 +1,86 @@
+"""Matrix products with weights that were laid out once for the machine."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Dense:
+    """`x Wᵀ + b`, with `W` in the layout of the CPU's matrix library where there is one.
+
+    The library else lays weights out anew in each product, which takes as long as the product itself where there are
+    few rows, as there are in a step of a decoder.
+
+    Args:
+        weight: shape `(out, in)`.
+        bias: shape `(out,)`, or none.
+
+    Attributes:
+        dtype: in which the product is computed: that of the weight.
+
+    Example:
+        >>> Dense(torch.eye(2))(torch.tensor([[3.0, 4.0]]))
+        tensor([[3., 4.]])
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        self.dtype = weight.dtype
+        self.bias = bias
+        self.is_packed = _can_pack(weight)
+        self.weight = weight.contiguous()
+        if self.is_packed:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """The product: `(..., in)` to `(..., out)`, in the weight's type."""
+        rows = rows.to(self.dtype)
+        if self.is_packed:
+            product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+            return product
+        return nn.functional.linear(rows, self.weight, self.bias)
+
+
+def dense_of(*layers: nn.Module, width: int, dtype: torch.dtype) -> Dense:
+    """One product for layers with the same input, their outputs side by side.
+
+    Args:
+        layers: linear layers, each `(..., width)` to `(..., out)`.
+        width: of their input.
+        dtype: of the product.
+    """
+    weights, biases = zip(*(weight_and_bias(layer, width) for layer in layers), strict=True)
+    bias = torch.cat(biases)
+    return Dense(torch.cat(weights).to(dtype), bias.to(dtype) if bias.any() else None)
+
+
+def weight_and_bias(layer: nn.Module, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a linear layer, by what it makes of unit vectors and of zero.
+
+    So whatever stands around the layer is in them: adapters that are active, merged or not, and rows that were trained
+    apart.
+
+    Args:
+        layer: `(..., width)` to `(..., out)`.
+        width: of its input.
+
+    Returns:
+        Shapes `(out, width)` and `(out,)`, float32.
+
+    Example:
+        >>> weight, bias = weight_and_bias(nn.Linear(2, 3), width=2)
+        >>> weight.shape, bias.shape
+        (torch.Size([3, 2]), torch.Size([3]))
+    """
+    parameter = next(layer.parameters())
+    unit = torch.eye(width, dtype=parameter.dtype, device=parameter.device)
+    bias = layer(torch.zeros_like(unit[:1])).float()
+    return (layer(unit).float() - bias).T.contiguous(), bias[0]
+
+
+def _can_pack(weight: torch.Tensor) -> bool:
+    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
