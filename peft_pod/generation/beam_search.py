@@ -40,6 +40,7 @@ def search_items(
     num_beams: int,
     allowed_items: torch.Tensor | None = None,
     decoder_prefix: Sequence[int] | None = None,
+    renormalise: bool = False,
 ) -> ItemBeams:
     """Find the k best items of each input by beam search.
 
@@ -59,6 +60,7 @@ def search_items(
             where it is left out.
         decoder_prefix: the decoder tokens in front of the ID, which have no part in the score. Where it is left out:
             the model's decoder start token, and its forced first token where it has one.
+        renormalise: whether log-probabilities are those of a softmax over the tokens that lead to an allowed item.
 
     Returns:
         Items and scores.
@@ -76,13 +78,13 @@ def search_items(
         >>> sorted(found.items[0].tolist())
         [0, 1, 2]
     """
-    batch_size, device = _check_inputs(inputs, k, num_beams)
+    batch_size, device = check_search(inputs, k, num_beams)
     trie = trie.to(device)
     if allowed_items is not None:
         allowed_items = allowed_items.to(device)
         _check_allowed(allowed_items, batch_size, trie)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    leading = _leading_tokens(base) if decoder_prefix is None else list(decoder_prefix)
+    leading = leading_tokens(base) if decoder_prefix is None else list(decoder_prefix)
     if not leading:
         raise ValueError("decoder_prefix is empty: it must hold at least the token with which the decoder starts")
 
@@ -93,12 +95,16 @@ def search_items(
     with _evaluating(model):
         start = model(**inputs, decoder_input_ids=given, use_cache=True, return_dict=True)
         prefix_scores = _token_scores(start.logits[:, len(leading) - 1 : -1], given[:, len(leading) :]).sum(dim=1)
+        if renormalise:
+            prefix_scores = torch.zeros_like(prefix_scores)  # there is no other token
         output = model.generate(
             **{name: value for name, value in inputs.items() if name not in ("input_ids", "inputs_embeds")},
             encoder_outputs=BaseModelOutput(last_hidden_state=start.encoder_last_hidden_state),
             past_key_values=_beam_cache(start.past_key_values, base.config, num_beams),
             decoder_input_ids=given,
-            generation_config=_search_config(base.generation_config.pad_token_id, trie, leading, k, num_beams),
+            generation_config=_search_config(
+                base.generation_config.pad_token_id, trie, leading, k, num_beams, renormalise
+            ),
             logits_processor=LogitsProcessorList([TrieConstraint(trie, num_beams, allowed_items, len(leading))]),
         )
     written = output.sequences[:, given.shape[1] :]
@@ -125,7 +131,7 @@ class _SearchConfig(GenerationConfig):
 
 
 def _search_config(
-    pad_token_id: int | None, trie: ItemTrie, leading: Sequence[int], k: int, num_beams: int
+    pad_token_id: int | None, trie: ItemTrie, leading: Sequence[int], k: int, num_beams: int, renormalise: bool
 ) -> GenerationConfig:
     common: dict[str, Any] = {
         "max_length": len(leading) + trie.max_depth,
@@ -136,6 +142,7 @@ def _search_config(
         "pad_token_id": trie.eos_token_id if pad_token_id is None else pad_token_id,
         "decoder_start_token_id": leading[0],
         "return_dict_in_generate": True,
+        "renormalize_logits": renormalise,
     }
     if num_beams == 1:
         return _SearchConfig(**common, output_logits=True)
@@ -160,7 +167,12 @@ def _beam_cache(cache: Any, config: Any, num_beams: int) -> EncoderDecoderCache 
     return _BeamCache(DynamicCache(config=config.get_text_config(decoder=True)), cache.cross_attention_cache)
 
 
-def _leading_tokens(base: Any) -> list[int]:
+def leading_tokens(base: Any) -> list[int]:
+    """The decoder tokens with which a model starts.
+
+    Raises:
+        ValueError: its generation settings do not say.
+    """
     own = base.generation_config
     start = own.bos_token_id if own.decoder_start_token_id is None else own.decoder_start_token_id
     if not isinstance(start, int):
@@ -196,7 +208,12 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _check_inputs(inputs: Mapping[str, Any], k: int, num_beams: int) -> tuple[int, torch.device]:
+def check_search(inputs: Mapping[str, Any], k: int, num_beams: int) -> tuple[int, torch.device]:
+    """Check inputs and numbers of a search; returns how many inputs there are, and where.
+
+    Raises:
+        ValueError: one of them cannot be used.
+    """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if num_beams < k:

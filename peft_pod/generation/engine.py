@@ -14,7 +14,7 @@ from peft_pod.corpus.split import IntArray
 from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import Sample
 
-from .beam_search import search_items
+from .item_search import ItemSearch
 from .settings import GenerationSettings
 from .trie import ItemTrie
 
@@ -48,6 +48,9 @@ class GenerationEngine:
         self.settings = settings
         self.show_progress = show_progress
         self.trie = ItemTrie(processor.item_tokens(), processor.tokenizer.eos_token_id)
+        self._search = ItemSearch(
+            model, self.trie, method=settings.method, precision=settings.precision, normaliser=settings.normaliser
+        )
         self._collate = PODCollator(processor.tokenizer.pad_token_id)
 
     def item_beams(self, k: int) -> int:
@@ -77,13 +80,12 @@ class GenerationEngine:
         depth = min(k, beams)
 
         def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
-            found = search_items(
-                self.model,
+            asked = [samples[row] for row in rows]
+            found = self._search(
                 batch,
-                self.trie,
                 k=depth,
                 num_beams=beams,
-                allowed_items=self._allowed([samples[row] for row in rows], exclude),
+                **self._allowed(asked, exclude),
                 decoder_prefix=[self.model.config.decoder_start_token_id],
             )
             items[rows, :depth] = found.items.cpu().numpy()
@@ -137,17 +139,16 @@ class GenerationEngine:
         for start in range(0, len(order), self.settings.batch_size):
             yield order[start : start + self.settings.batch_size]
 
-    def _allowed(self, samples: Sequence[Sample], exclude: bool) -> torch.Tensor:
-        allowed = torch.ones(len(samples), self.trie.num_items, dtype=torch.bool)
-        for row, sample in enumerate(samples):
-            if sample.candidates is not None:
-                allowed[row] = False
-                allowed[row, list(sample.candidates)] = True
-            if exclude and len(sample.exclude):
-                allowed[row, list(sample.exclude)] = False
-            if not allowed[row].any():
+    def _allowed(self, samples: Sequence[Sample], exclude: bool) -> dict[str, list[Sequence[int]] | None]:
+        """What `ItemSearch` may find for each sample; those of a task either all have candidates or none has."""
+        excluded: list[Sequence[int]] = [sample.exclude if exclude else () for sample in samples]
+        only: list[Sequence[int]] = [() if sample.candidates is None else sample.candidates for sample in samples]
+        listed = samples[0].candidates is not None
+        for sample, these, those in zip(samples, only, excluded, strict=True):
+            left = len(set(these).difference(those)) if listed else self.trie.num_items - len(set(those))
+            if left <= 0:
                 raise ValueError(
                     f"nothing is left to recommend to the user at position {sample.user}: "
                     "every allowed item is excluded"
                 )
-        return allowed
+        return {"only": only if listed else None, "exclude": excluded}

@@ -75,6 +75,13 @@ class ItemFilter:
         """Whether every item may be found for every input."""
         return self._only is None and self._exclude is None
 
+    def mask(self) -> torch.Tensor:
+        """Which items may be found for each input; BoolTensor of shape `(batch, num_items)`."""
+        num_items = self.trie.num_items
+        leaves = self.trie.leaf_nodes.repeat(self.batch_size)
+        rows = torch.arange(self.batch_size, device=leaves.device).repeat_interleave(num_items)
+        return self.leads_to_item(rows, leaves).view(self.batch_size, num_items)[:, self.trie.item_leaf]
+
     def _checked(self, items: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         positions = np.asarray(items, dtype=np.int64)
         wrong = positions[(positions < 0) | (positions >= self.trie.num_items)]
@@ -82,9 +89,7 @@ class ItemFilter:
             raise ValueError(f"there is no item at position {int(wrong[0])}: there are {self.trie.num_items} items")
         return positions
 
-    def _check_left(
-        self, kept: list[np.ndarray[Any, Any]] | None, gone: list[np.ndarray[Any, Any]] | None
-    ) -> None:
+    def _check_left(self, kept: list[np.ndarray[Any, Any]] | None, gone: list[np.ndarray[Any, Any]] | None) -> None:
         for row in range(self.batch_size):
             left = self.trie.num_items if kept is None else len(kept[row if len(kept) > 1 else 0])
             if left - (0 if gone is None else len(gone[row])) <= 0:

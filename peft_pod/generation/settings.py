@@ -9,6 +9,9 @@ from pathlib import Path
 
 from peft_pod.files import write_text
 
+from .edge_scores import Normaliser, check_normaliser
+from .item_search import Method, Precision, check_method, check_precision
+
 SETTINGS_FILE = "pod_generation.json"
 
 
@@ -20,18 +23,29 @@ class GenerationSettings:
         item_beams: beams of the search for items (paper: 20).
         text_beams: beams for sentences (the paper's 21 in three groups without a diversity penalty equal 7).
         batch_size: inputs that are run together.
+        method: how items are searched, see `ItemSearch`; as the next two.
+        precision: of the fast method.
+        normaliser: of log-probabilities.
 
     Raises:
-        ValueError: a number is not positive.
+        ValueError: a number is not positive, or a name is none of those there are.
     """
 
     item_beams: int = 20
     text_beams: int = 7
     batch_size: int = 32
+    method: Method = "auto"
+    precision: Precision = "float32"
+    normaliser: Normaliser = "vocabulary"
 
     def __post_init__(self) -> None:
+        check_method(self.method)
+        check_precision(self.precision)
+        check_normaliser(self.normaliser)
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(field.default, str):
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field.name} must be a positive whole number, got {value!r}")
 
@@ -45,7 +59,7 @@ class GenerationSettings:
 
         Raises:
             FileNotFoundError: the file is missing.
-            ValueError: it is damaged, or a number is not positive.
+            ValueError: it is damaged, or holds what cannot be used.
         """
         path = Path(folder) / SETTINGS_FILE
         if not path.is_file():

@@ -152,9 +152,7 @@ def score_items(
     starts = row * states.shape[1] + 1 + column_of_parent(row, node)
     order = starts.argsort(stable=True)
     scores = torch.empty(len(keys), device=device)
-    scores[order] = edge_scores(
-        states.flatten(0, 1), Children(starts[order], trie.tokens[node[order]], node[order])
-    )
+    scores[order] = edge_scores(states.flatten(0, 1), Children(starts[order], trie.tokens[node[order]], node[order]))
     along = scores[torch.searchsorted(keys, rows * size + paths).clamp(max=len(keys) - 1)]
     total = along.masked_fill(paths == top, 0.0).sum(0) + prefix_scores[:, None]
     return total.masked_fill(items < 0, -torch.inf)

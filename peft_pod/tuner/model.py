@@ -151,9 +151,7 @@ class PODModel(GrowingModel):
         Raises:
             ValueError: see `peft_pod.tuner.inputs.assemble_inputs`.
         """
-        inputs = self._encoder_inputs(
-            input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs
-        )
+        inputs = self.encoder_inputs(input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs)
         return self.model(**self._complete_call({**inputs, **kwargs}, generating=False))
 
     def generate(
@@ -168,20 +166,27 @@ class PODModel(GrowingModel):
         **kwargs: Any,
     ) -> Any:
         """Generate by the base from the input with the task's prompts in front; arguments as for `forward`."""
-        inputs = self._encoder_inputs(
-            input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs
-        )
+        inputs = self.encoder_inputs(input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs)
         return self.model.generate(**self._complete_call({**inputs, **kwargs}, generating=True))
 
-    def _encoder_inputs(
+    def encoder_inputs(
         self,
-        input_ids: torch.Tensor | None,
-        attention_mask: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        task_id: TaskId | None,
-        whole_word_ids: torch.Tensor | None,
-        encoder_outputs: Any,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        task_id: TaskId | None = None,
+        whole_word_ids: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
     ) -> dict[str, Any]:
+        """What the base's encoder is given for an input; arguments as for `forward`.
+
+        Returns:
+            `inputs_embeds` with the task's prompts in front, and `attention_mask`; where `encoder_outputs` are given,
+            these and the mask; where adapters are disabled, what was given.
+
+        Raises:
+            ValueError: see `peft_pod.tuner.inputs.assemble_inputs`.
+        """
         given = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,

@@ -158,7 +158,7 @@ def test_generate_equals_the_base_on_the_assembled_input(architecture, num_beams
     train_a_little(model, {**batch, "labels": labels})
     settings = {"num_beams": num_beams, "max_new_tokens": 5, "do_sample": False}
     generated = model.generate(**batch, **settings)
-    inputs = model.base_model._encoder_inputs(
+    inputs = model.base_model.encoder_inputs(
         batch["input_ids"], batch["attention_mask"], None, batch["task_id"], batch["whole_word_ids"], None
     )
     assert torch.equal(generated, model.get_base_model().generate(**inputs, **settings))

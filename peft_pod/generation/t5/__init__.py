@@ -2,6 +2,7 @@
 
 from .decoder import NO_PARENT, DecodedTree
 from .encoder import encode
+from .inference import T5Inference, why_not
 from .weights import T5Weights
 
-__all__ = ["NO_PARENT", "DecodedTree", "T5Weights", "encode"]
+__all__ = ["NO_PARENT", "DecodedTree", "T5Inference", "T5Weights", "encode", "why_not"]

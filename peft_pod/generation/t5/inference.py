@@ -1,0 +1,138 @@
+"""A T5-type model, with or without a POD adapter, ready for fast inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import nn
+
+from peft_pod.tuner.model import PODModel
+
+from .decoder import NO_PARENT, DecodedTree
+from .encoder import encode
+from .weights import T5Weights
+
+MODEL_TYPES = ("t5", "mt5", "umt5")
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+
+
+class T5Inference:
+    """Encodes inputs and grows trees of decoded tokens as the model would.
+
+    The model's weights are laid out when they are first needed and whenever they have changed since, an adapter that was
+    switched included.
+
+    Args:
+        model: see `why_not`.
+        dtype: in which products and attention are computed, `torch.float32` or `torch.bfloat16`.
+
+    Raises:
+        ValueError: the model is not covered; the message says why.
+    """
+
+    def __init__(self, model: Any, dtype: torch.dtype = torch.float32) -> None:
+        reason = why_not(model)
+        if reason:
+            raise ValueError(f"fast inference does not cover this model: {reason}")
+        if dtype not in _TOLERANCE:
+            raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
+        self._model = model
+        self._dtype = dtype
+        self._laid_out: tuple[Any, T5Weights] | None = None
+
+    @property
+    def base(self) -> Any:
+        """The model without PEFT."""
+        return self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
+
+    @torch.no_grad()
+    def weights(self) -> T5Weights:
+        """The weights as they are now.
+
+        Raises:
+            RuntimeError: what comes out with them is not what the model gives.
+        """
+        state = _state(self._model)
+        if self._laid_out is None or self._laid_out[0] != state:
+            weights = T5Weights.of(self.base, self._dtype)
+            self._check(weights)
+            self._laid_out = state, weights
+        return self._laid_out[1]
+
+    def encode(self, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the encoder.
+
+        Args:
+            inputs: what the model's `forward` takes, without labels.
+
+        Returns:
+            What `encode` returns, and which of it is no padding.
+        """
+        given = dict(inputs)
+        if isinstance(self._model, PeftModel):
+            given = self._model.base_model.encoder_inputs(**given)
+        embeddings = given.get("inputs_embeds")
+        if embeddings is None:
+            embeddings = self.base.get_encoder().embed_tokens(given["input_ids"])
+        mask = given["attention_mask"].bool()
+        return encode(self.weights().encoder, embeddings, mask), mask
+
+    def tree(self, encoded: torch.Tensor, mask: torch.Tensor) -> DecodedTree:
+        """An empty tree for each input; see `DecodedTree`."""
+        return DecodedTree(self.weights(), encoded, mask)
+
+    def _check(self, weights: T5Weights) -> None:
+        """Compare with the model on a few tokens, so that a base that is built otherwise is found out."""
+        base = self.base
+        device = weights.head_rows.device
+        tokens = torch.arange(12, device=device).view(2, 6) % len(weights.head_rows)
+        mask = torch.ones_like(tokens, dtype=torch.bool)
+        mask[1, 4:] = False
+        logits = base(input_ids=tokens, attention_mask=mask.long(), decoder_input_ids=tokens[:, :3]).logits.float()
+        tree = DecodedTree(weights, encode(weights.encoder, base.get_encoder().embed_tokens(tokens), mask), mask)
+        chain = torch.arange(NO_PARENT, 2, device=device).expand(2, -1)
+        found = weights.head(tree.grow(tokens[:, :3], chain)).float()
+        difference = float((found - logits).norm() / logits.norm())
+        if not difference <= _TOLERANCE[weights.dtype]:
+            raise RuntimeError(
+                f"fast inference gives other logits than {type(base).__name__} (relative difference {difference:.2g}); "
+                'please report this, and use method="generate" until it is mended'
+            )
+
+
+def why_not(model: Any) -> str | None:
+    """Why fast inference does not cover a model; `None` where it does.
+
+    Args:
+        model: any model of transformers or PEFT.
+    """
+    if isinstance(model, PeftModel):
+        if not isinstance(model.base_model, PODModel):
+            return f"its adapter is of type {type(model.base_model).__name__}, not POD"
+        model = model.get_base_model()
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind not in MODEL_TYPES or not hasattr(model, "lm_head"):
+        return f"its base is of type {kind!r}, not one of {list(MODEL_TYPES)} for conditional generation"
+    if model.lm_head.weight.dtype == torch.float16:
+        return "its base is held in float16"
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):
+        return "its base is spread over devices"
+    if len({parameter.device for parameter in model.parameters()}) > 1:
+        return "its base is spread over devices"
+    return None
+
+
+def _state(model: nn.Module) -> Any:
+    """Changes whenever a parameter changes, or another adapter is used."""
+    adapters: Any = None
+    if isinstance(model, PeftModel):
+        tuner: Any = model.base_model
+        adapters = (tuple(tuner.active_adapters), tuner.prompts.disable_adapters, tuple(tuner.prompts.merged_adapters))
+    parameters = tuple(
+        (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version, parameter.dtype)
+        for parameter in model.parameters()
+    )
+    return adapters, parameters
