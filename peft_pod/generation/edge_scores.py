@@ -36,8 +36,7 @@ class EdgeScores:
         trie: the items.
         normaliser: `"vocabulary"`: log-probabilities are those of the model's softmax over all its tokens, as
             `generate` has them; `"children"`: of a softmax over the tokens that lead on in the trie, as `generate` has
-            them with `renormalize_logits=True`. The latter saves the larger part of the decoder's work and ranks a little
-            differently.
+            them with `renormalize_logits=True`. The latter saves a part of the decoder's work and ranks differently.
     """
 
     def __init__(self, weights: T5Weights, trie: ItemTrie, normaliser: Normaliser = "vocabulary") -> None:
@@ -64,7 +63,7 @@ class EdgeScores:
             return logits - _log_sum_exp(logits, edges.parents, len(states))
         if self._weights.dtype == torch.float32:
             return self._by_all_logits(states, edges)
-        # The order of an item's tokens follows from these, so they are not rounded; the sums over the vocabulary may be.
+        # What items are told apart by is not rounded; the sums over the vocabulary may be.
         logits = self._logits(states, edges, level)
         sums = torch.cat([self._weights.head(block).float().logsumexp(dim=-1) for block in self._blocks(states)])
         return logits - sums[edges.parents]

@@ -1,4 +1,4 @@
-"""Which items may be found for each input, by the leaves of the trie, so that what it costs grows with the lists alone."""
+"""Which items may be found for each input, by leaves of the trie, so that the cost grows with the lists alone."""
 
 from __future__ import annotations
 

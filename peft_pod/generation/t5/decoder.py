@@ -78,7 +78,7 @@ class DecodedTree:
 
     def _place(self, parents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Depths of new nodes, and which nodes stand above each: `(batch, nodes)` and `(batch, nodes, size after)`."""
-        batch, count = parents.shape
+        count = parents.shape[1]
         before = self.size
         depth = nn.functional.pad(self._depth, (0, count))
         above = nn.functional.pad(self._above, (0, count, 0, count))
@@ -108,11 +108,13 @@ class DecodedTree:
             self._own[number] = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
         else:
             self._own.append((key, value))
-        return self._mixed(attention, query, *self._own[number], mask)
+        keys, values = self._own[number]
+        return self._mixed(attention, query, keys, values, mask)
 
     def _attend_input(self, number: int, attention: CrossAttention, states: torch.Tensor) -> torch.Tensor:
         (query,) = self._split(attention.query(attention.norm(states)), 1)
-        return self._mixed(attention, query, *self._inputs[number], self._hidden_input)
+        keys, values = self._inputs[number]
+        return self._mixed(attention, query, keys, values, self._hidden_input)
 
     def _mixed(
         self,

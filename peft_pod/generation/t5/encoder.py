@@ -83,8 +83,9 @@ def _attend(
         last = first + count * len(places)
         # (3, rows, heads, places, size)
         shaped = projected[first:last].view(count, len(places), 3, heads, size).permute(2, 0, 3, 1, 4)
+        query, key, value = shaped.unbind(0)
         output = nn.functional.scaled_dot_product_attention(
-            *shaped.unbind(0), attn_mask=bias.to(projected.dtype).expand(count, -1, -1, -1), scale=1.0
+            query, key, value, attn_mask=bias.to(projected.dtype).expand(count, -1, -1, -1), scale=1.0
         )
         mixed[first:last] = output.transpose(1, 2).reshape(last - first, -1)
         first = last

@@ -22,8 +22,8 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 class T5Inference:
     """Encodes inputs and grows trees of decoded tokens as the model would.
 
-    The model's weights are laid out when they are first needed and whenever they have changed since, an adapter that was
-    switched included.
+    The model's weights are laid out when they are first needed and whenever they have changed since, also where another
+    adapter was made active.
 
     Args:
         model: see `why_not`.
@@ -73,7 +73,8 @@ class T5Inference:
         """
         given = dict(inputs)
         if isinstance(self._model, PeftModel):
-            given = self._model.base_model.encoder_inputs(**given)
+            tuner: Any = self._model.base_model
+            given = tuner.encoder_inputs(**given)
         embeddings = given.get("inputs_embeds")
         if embeddings is None:
             embeddings = self.base.get_encoder().embed_tokens(given["input_ids"])
