@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, Lo
 from transformers.modeling_outputs import BaseModelOutput
 
 from .constraint import TrieConstraint
+from .evaluating import evaluating
 from .trie import ItemTrie
 
 _UNFINISHED = -5e8
@@ -92,7 +92,7 @@ def search_items(
     # pass over the inputs, before there are beams. The same pass gives the encoder's output and the cross-attention's
     # keys and values, once per input and not once per beam.
     given = torch.tensor([*leading, *trie.common_prefix], device=device).expand(batch_size, -1)
-    with _evaluating(model):
+    with evaluating(model):
         start = model(**inputs, decoder_input_ids=given, use_cache=True, return_dict=True)
         prefix_scores = _token_scores(start.logits[:, len(leading) - 1 : -1], given[:, len(leading) :]).sum(dim=1)
         if renormalise:
@@ -102,14 +102,18 @@ def search_items(
             encoder_outputs=BaseModelOutput(last_hidden_state=start.encoder_last_hidden_state),
             past_key_values=_beam_cache(start.past_key_values, base.config, num_beams),
             decoder_input_ids=given,
-            generation_config=_search_config(
-                base.generation_config.pad_token_id, trie, leading, k, num_beams, renormalise
+            generation_config=_search_config(base.generation_config.pad_token_id, trie, leading, k, num_beams),
+            logits_processor=LogitsProcessorList(
+                [TrieConstraint(trie, num_beams, allowed_items, len(leading), renormalise=renormalise)]
             ),
-            logits_processor=LogitsProcessorList([TrieConstraint(trie, num_beams, allowed_items, len(leading))]),
         )
     written = output.sequences[:, given.shape[1] :]
     greedy = num_beams == 1
-    scores = _greedy_scores(output.logits, written, trie.eos_token_id) if greedy else output.sequences_scores
+    scores = (
+        _greedy_scores(output.scores if renormalise else output.logits, written, trie.eos_token_id)
+        if greedy
+        else output.sequences_scores
+    )
     items = trie.item(trie.walk(output.sequences[:, len(leading) :]))
     found = (items >= 0) & (scores > _UNFINISHED)
     scores = scores.view(batch_size, k) + prefix_scores[:, None]
@@ -131,7 +135,7 @@ class _SearchConfig(GenerationConfig):
 
 
 def _search_config(
-    pad_token_id: int | None, trie: ItemTrie, leading: Sequence[int], k: int, num_beams: int, renormalise: bool
+    pad_token_id: int | None, trie: ItemTrie, leading: Sequence[int], k: int, num_beams: int
 ) -> GenerationConfig:
     common: dict[str, Any] = {
         "max_length": len(leading) + trie.max_depth,
@@ -142,10 +146,9 @@ def _search_config(
         "pad_token_id": trie.eos_token_id if pad_token_id is None else pad_token_id,
         "decoder_start_token_id": leading[0],
         "return_dict_in_generate": True,
-        "renormalize_logits": renormalise,
     }
     if num_beams == 1:
-        return _SearchConfig(**common, output_logits=True)
+        return _SearchConfig(**common, output_logits=True, output_scores=True)
     # Log-probabilities only fall as an ID grows, so the search may end where no beam can still rise above what is
     # finished, which "never" means; other settings end it earlier or weigh the length.
     return _SearchConfig(**common, output_scores=True, early_stopping="never", length_penalty=0.0)
@@ -194,18 +197,6 @@ def _greedy_scores(logits: Sequence[torch.Tensor], written: torch.Tensor, eos_to
     is_eos = written == eos_token_id
     after_end = is_eos.cumsum(dim=1) - is_eos.long() > 0
     return scores.masked_fill(after_end, 0.0).sum(dim=1)
-
-
-@contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and each of its modules back into its own mode afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def check_search(inputs: Mapping[str, Any], k: int, num_beams: int) -> tuple[int, torch.device]:

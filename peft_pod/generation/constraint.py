@@ -26,6 +26,7 @@ class TrieConstraint(LogitsProcessor):
             items where it is left out.
         num_leading_tokens: how many decoder tokens stand in front of the ID: the decoder's start token, and for some
             models more (mBART: the language).
+        renormalise: whether scores become log-probabilities of a softmax over the tokens that may be written.
 
     Raises:
         ValueError: `num_beams` or `num_leading_tokens` is below 1, or `allowed_items` does not fit the trie. On call:
@@ -47,6 +48,8 @@ class TrieConstraint(LogitsProcessor):
         num_beams: int,
         allowed_items: torch.Tensor | None = None,
         num_leading_tokens: int = 1,
+        *,
+        renormalise: bool = False,
     ) -> None:
         for name, value in (("num_beams", num_beams), ("num_leading_tokens", num_leading_tokens)):
             if value < 1:
@@ -54,6 +57,7 @@ class TrieConstraint(LogitsProcessor):
         self.trie = trie
         self.num_beams = num_beams
         self.num_leading_tokens = num_leading_tokens
+        self.renormalise = renormalise
         self.allowed_nodes = None if allowed_items is None else trie.allowed_nodes(allowed_items)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -78,7 +82,11 @@ class TrieConstraint(LogitsProcessor):
         over = (self.trie.item(nodes) >= 0) | (nodes == NO_NODE)
         eos = self.trie.eos_token_id
         masked[:, eos] = torch.where(over, scores[:, eos], masked[:, eos])
-        return masked
+        if not self.renormalise:
+            return masked
+        total = masked.logsumexp(dim=1, keepdim=True)
+        # Copies may write nothing at all.
+        return masked - total.masked_fill(total == -torch.inf, 0.0)
 
     def _is_copy(self, nodes: torch.Tensor) -> torch.Tensor:
         """Whether an earlier beam of the same input stands at the same node; shape of `nodes`."""

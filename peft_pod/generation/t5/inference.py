@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from peft_pod.generation.evaluating import evaluating
 from peft_pod.tuner.model import PODModel
 
 from .decoder import NO_PARENT, DecodedTree
@@ -16,6 +17,7 @@ from .encoder import encode
 from .weights import T5Weights
 
 MODEL_TYPES = ("t5", "mt5", "umt5")
+_LOOKED_AT = 16
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 
 
@@ -57,8 +59,9 @@ class T5Inference:
         """
         state = _state(self._model)
         if self._laid_out is None or self._laid_out[0] != state:
-            weights = T5Weights.of(self.base, self._dtype)
-            self._check(weights)
+            with evaluating(self._model):
+                weights = T5Weights.of(self.base, self._dtype)
+                self._check(weights)
             self._laid_out = state, weights
         return self._laid_out[1]
 
@@ -127,7 +130,10 @@ def why_not(model: Any) -> str | None:
 
 
 def _state(model: nn.Module) -> Any:
-    """Changes whenever a parameter changes, or another adapter is used."""
+    """Changes whenever parameters change, or another adapter is used.
+
+    PyTorch counts changes of a parameter, but not those of its `data`, so some of its numbers are looked at too.
+    """
     adapters: Any = None
     if isinstance(model, PeftModel):
         tuner: Any = model.base_model
@@ -136,4 +142,8 @@ def _state(model: nn.Module) -> Any:
         (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version, parameter.dtype)
         for parameter in model.parameters()
     )
-    return adapters, parameters
+    looked_at = [
+        parameter.detach().flatten()[:: max(1, parameter.numel() // _LOOKED_AT)].double().sum()
+        for parameter in model.parameters()
+    ]
+    return adapters, parameters, tuple(torch.stack(looked_at).tolist())
