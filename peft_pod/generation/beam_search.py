@@ -97,23 +97,20 @@ def search_items(
         prefix_scores = _token_scores(start.logits[:, len(leading) - 1 : -1], given[:, len(leading) :]).sum(dim=1)
         if renormalise:
             prefix_scores = torch.zeros_like(prefix_scores)  # there is no other token
+        constraint = TrieConstraint(trie, num_beams, allowed_items, len(leading), renormalise=renormalise)
         output = model.generate(
             **{name: value for name, value in inputs.items() if name not in ("input_ids", "inputs_embeds")},
             encoder_outputs=BaseModelOutput(last_hidden_state=start.encoder_last_hidden_state),
             past_key_values=_beam_cache(start.past_key_values, base.config, num_beams),
             decoder_input_ids=given,
             generation_config=_search_config(base.generation_config.pad_token_id, trie, leading, k, num_beams),
-            logits_processor=LogitsProcessorList(
-                [TrieConstraint(trie, num_beams, allowed_items, len(leading), renormalise=renormalise)]
-            ),
+            logits_processor=LogitsProcessorList([constraint]),
         )
     written = output.sequences[:, given.shape[1] :]
-    greedy = num_beams == 1
-    scores = (
-        _greedy_scores(output.scores if renormalise else output.logits, written, trie.eos_token_id)
-        if greedy
-        else output.sequences_scores
-    )
+    if num_beams == 1:
+        scores = _greedy_scores(output.scores if renormalise else output.logits, written, trie.eos_token_id)
+    else:
+        scores = output.sequences_scores
     items = trie.item(trie.walk(output.sequences[:, len(leading) :]))
     found = (items >= 0) & (scores > _UNFINISHED)
     scores = scores.view(batch_size, k) + prefix_scores[:, None]
