@@ -84,7 +84,8 @@ def parse() -> argparse.Namespace:
 def trained(options: argparse.Namespace) -> tuple[Any, PODProcessor, Any]:
     """Model, processor and split."""
     set_seed(0)
-    corpus = load_corpus("amazon-2014/beauty", data_dir=options.data_dir) if options.data_dir else load_corpus("embedded")
+    name = "amazon-2014/beauty" if options.data_dir else "embedded"
+    corpus = load_corpus(name, data_dir=options.data_dir)
     split = corpus.split()
     indexing = load_indexing("random").fit(split.train, seed=0)
     tokenizer = train_tokenizer(["item user _"] * 99, 500)
