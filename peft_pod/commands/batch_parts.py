@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from peft_pod.files import remove_leftovers, replacing, sync_entries, write_text
 
 MANIFEST = "manifest.json"
+JOINED = "joined"
 MADE_FROM = b"peft_pod.made_from"
 """Under this key the output's Parquet metadata say what it was made from."""
 
@@ -81,6 +82,7 @@ class Parts:
             self.remove()
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
+        (self.folder / JOINED).unlink(missing_ok=True)
         if not manifest.is_file():
             write_text(manifest, json.dumps(self.made_from, indent=2))
 
@@ -104,11 +106,13 @@ class Parts:
             ValueError: a part is damaged; it is removed, so that starting again makes it anew.
         """
         schema = self.schema.with_metadata({MADE_FROM: self._line()})
-        with replacing(self.output) as temporary:
-            with pq.ParquetWriter(temporary, schema) as writer:
-                for table in self._tables(rows):
-                    writer.write_table(table.replace_schema_metadata(schema.metadata))
-            sync_entries(temporary)
+        # Among the parts, where it is cleared away with them if a kill leaves it half written.
+        joined = self.folder / JOINED
+        with pq.ParquetWriter(joined, schema) as writer:
+            for table in self._tables(rows):
+                writer.write_table(table.replace_schema_metadata(schema.metadata))
+        sync_entries(joined)
+        joined.replace(self.output)
         self.remove()
 
     def remove(self) -> None:
@@ -118,6 +122,7 @@ class Parts:
         remove_leftovers(self.folder)
         for path in self.folder.glob("*.parquet"):
             path.unlink()
+        (self.folder / JOINED).unlink(missing_ok=True)
         (self.folder / MANIFEST).unlink(missing_ok=True)
         self.folder.rmdir()
 

@@ -37,21 +37,19 @@ class RecommendArguments:
         default=None,
         metadata={
             "help": "Instead of --user, for many users: a file (.parquet, .jsonl, .csv) with a column `user` and "
-            "optionally `history`, lists of item IDs. Started again, it goes on where it was ended; see docs/serving.md."
+            "optionally `history`, lists of item IDs. Started again, it goes on where it ended; see docs/serving.md."
         },
     )
     output: str | None = field(
         default=None, metadata={"help": "With --input: the Parquet file to write, a row for each row of the input."}
     )
-    rows_per_part: int = field(
-        default=4096, metadata={"help": "With --input: rows that are answered and saved at once."}
-    )
+    rows_per_part: int = field(default=4096, metadata={"help": "With --input: rows answered and saved at once."})
     titles: bool = field(default=False, metadata={"help": "With --input: write the items' titles too."})
     unknown_users: str = field(
         default="error",
         metadata={
-            "help": "With --input: whether a user that the model does not know is an error, found before anything runs, "
-            "or is skipped, which gives an empty list.",
+            "help": "With --input: whether a user whom the model does not know is an error, found before anything "
+            "runs, or is skipped, which gives an empty list.",
             "choices": ["error", "skip"],
         },
     )
