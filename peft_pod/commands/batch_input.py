@@ -147,4 +147,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _is_list_of_text(kind: Any) -> bool:
-    return any(test(kind) for test in _LISTS) and _is_text(kind.value_type)
+    # Columns and lists without a single value have no type of their own.
+    if pa.types.is_null(kind):
+        return True
+    return any(test(kind) for test in _LISTS) and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type))
