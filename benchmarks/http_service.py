@@ -2,8 +2,8 @@
 
     python -m benchmarks.http_service --run runs/demo [--clients 32] [--seconds 10] [--k 10]
 
-Starts the service on a free port of this machine, in a process of its own. Each client asks for one user at a time, drawn
-from those of the catalogue, over one connection, and asks again once it is answered. The last line is JSON.
+Starts the service on a free port of this machine, in a process of its own. Each client asks for one user at a time,
+drawn from those of the catalogue, over one connection, and asks again once it is answered. The last line is JSON.
 """
 
 from __future__ import annotations

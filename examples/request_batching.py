@@ -1,4 +1,4 @@
-"""Questions that come one by one from many clients, answered together by one worker thread; used by `http_service.py`."""
+"""Questions that come one by one from many clients, answered together by one worker thread; for `http_service.py`."""
 
 from __future__ import annotations
 
