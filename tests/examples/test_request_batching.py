@@ -58,7 +58,7 @@ def test_no_room_and_stopping(batching):
                 await batcher.ask("a", [5])
             release.set()
         # What was taken has been answered.
-        assert (running.result(), waiting.result()) == ([1, 2], [3, 4]) or await asyncio.gather(running, waiting)
+        assert await asyncio.wait_for(asyncio.gather(running, waiting), 1) == [[1, 2], [3, 4]]
         with pytest.raises(batching.FullError, match="stopping"):
             await batcher.ask("a", [6])
 
