@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from peft_pod.generation import Recommendation, Recommender
@@ -12,6 +13,7 @@ from peft_pod.tasks import ExplanationTask
 from peft_pod.training import process_state
 
 from .arguments import parse_arguments
+from .batch_recommend import BatchSettings, recommend_batch
 from .run_folder import RunFolder
 
 SHOWN_HISTORY = 5
@@ -31,11 +33,37 @@ class RecommendArguments:
     keep_seen: bool = field(default=False, metadata={"help": "Recommend items again that the user already has."})
     explain: bool = field(default=False, metadata={"help": "Write why the first item is for the user."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object for each user."})
+    input: str | None = field(
+        default=None,
+        metadata={
+            "help": "Instead of --user, for many users: a file (.parquet, .jsonl, .csv) with a column `user` and "
+            "optionally `history`, lists of item IDs. Started again, it goes on where it ended; see docs/serving.md."
+        },
+    )
+    output: str | None = field(
+        default=None, metadata={"help": "With --input: the Parquet file to write, a row for each row of the input."}
+    )
+    rows_per_part: int = field(default=4096, metadata={"help": "With --input: rows answered and saved at once."})
+    titles: bool = field(default=False, metadata={"help": "With --input: write the items' titles too."})
+    unknown_users: str = field(
+        default="error",
+        metadata={
+            "help": "With --input: whether a user whom the model does not know is an error, found before anything "
+            "runs, or is skipped, which gives an empty list.",
+            "choices": ["error", "skip"],
+        },
+    )
+    overwrite: bool = field(
+        default=False, metadata={"help": "With --input: replace an output, or parts made from something else."}
+    )
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     (options,) = parse_arguments([RecommendArguments], arguments, "peft-pod recommend")
+    if options.input is not None or options.output is not None:
+        recommend_batch(_batch_settings(options))
+        return
     recommender = Recommender.from_pretrained(RunFolder.existing(options.run).model, device=process_state().device)
     if options.explain and ExplanationTask.name not in recommender.processor.task_names:
         raise ValueError(f"--explain: run {options.run} was not trained for the task {ExplanationTask.name!r}")
@@ -52,9 +80,29 @@ def run(arguments: Sequence[str]) -> None:
             print(_as_text(user, _recent_titles(recommender, user, options.history), items, reason))
 
 
+def _batch_settings(options: RecommendArguments) -> BatchSettings:
+    if options.input is None or options.output is None:
+        raise ValueError("--input and --output belong together: give both, or neither")
+    given = {name: getattr(options, name) for name in ("user", "num_users", "history", "explain", "json")}
+    misplaced = [f"--{name}" for name, value in given.items() if value not in ([], None, False)]
+    if misplaced:
+        raise ValueError(f"--input says for whom, and --output where to: leave out {', '.join(misplaced)}")
+    return BatchSettings(
+        RunFolder.existing(options.run).model,
+        Path(options.input),
+        Path(options.output),
+        k=options.k,
+        exclude_seen=not options.keep_seen,
+        rows_per_part=options.rows_per_part,
+        titles=options.titles,
+        skip_unknown=options.unknown_users == "skip",
+        overwrite=options.overwrite,
+    )
+
+
 def _users(options: RecommendArguments, recommender: Recommender) -> list[str]:
     if bool(options.user) == (options.num_users is not None):
-        raise ValueError("give either --user or --num_users")
+        raise ValueError("give either --user or --num_users, or a file of users by --input")
     if options.num_users is None:
         return list(options.user)
     if options.num_users < 1:

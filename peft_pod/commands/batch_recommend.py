@@ -1,0 +1,256 @@
+"""Recommending to millions of users: from a file to a file, in parts, by as many processes as there are."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from tqdm.auto import tqdm
+
+from peft_pod.generation import Recommendation, Recommender
+from peft_pod.training import process_state
+from peft_pod.training.progress import SECONDS_BETWEEN_LINES, shows_bars
+from peft_pod.version import __version__
+
+from .batch_input import Chunk, read_chunks
+from .batch_parts import Parts
+from .batch_rows import RowAnswers
+
+SECONDS_BETWEEN_LOOKS = 0.2
+_BLOCK = 2**20
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What to recommend to whom.
+
+    Args:
+        model: folder of the model, as `Recommender.save_pretrained` writes it.
+        input: file with the users; see `read_chunks`.
+        output: Parquet file with a row for each row of the input, in its order.
+        k: how many items.
+        exclude_seen: whether to leave out the items of the history.
+        rows_per_part: how many rows are answered and saved together; a kill loses no more than that in each process.
+        titles: whether the output has the items' titles too.
+        skip_unknown: whether users that the model does not know get an empty list; otherwise they are an error.
+        overwrite: whether to replace an output, and parts of one, that are there.
+
+    Raises:
+        ValueError: a number is not positive, or a file has the wrong ending.
+    """
+
+    model: Path
+    input: Path
+    output: Path
+    k: int = 10
+    exclude_seen: bool = True
+    rows_per_part: int = 4096
+    titles: bool = False
+    skip_unknown: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("k", "rows_per_part"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.output.suffix != ".parquet":
+            raise ValueError(f"--output {self.output} must end in .parquet, since it will be such a file")
+        if self.output.resolve() == self.input.resolve():
+            raise ValueError(f"--output {self.output} is --input; name another file")
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the output."""
+        columns = {"user": pa.string(), "items": pa.list_(pa.string()), "scores": pa.list_(pa.float32())}
+        return pa.schema({**columns, **({"titles": pa.list_(pa.string())} if self.titles else {})})
+
+    def made_from(self) -> dict[str, Any]:
+        """Everything that the rows of the output depend on, files by size and hash."""
+        # The card of a model may be edited, and says nothing to the model.
+        files = sorted(path for path in self.model.rglob("*") if path.is_file() and path.suffix != ".md")
+        return {
+            "input": _digest(self.input),
+            **{f"model/{path.relative_to(self.model).as_posix()}": _digest(path) for path in files},
+            "k": self.k,
+            "exclude_seen": self.exclude_seen,
+            "rows_per_part": self.rows_per_part,
+            "titles": self.titles,
+            "skip_unknown": self.skip_unknown,
+            "peft_pod": __version__,
+        }
+
+
+@dataclass(frozen=True)
+class BatchCounts:
+    """Rows of the input, and how many of their users the model does not know."""
+
+    rows: int
+    unknown: int
+
+
+def recommend_batch(settings: BatchSettings) -> None:
+    """Recommend to every user of a file.
+
+    Started again after it was ended at any moment, it goes on with the parts that are missing. In several processes
+    each makes its share of them; the result is that of one.
+
+    Raises:
+        FileNotFoundError: the input is missing.
+        FileExistsError: the output is there, made from something else, and may not be replaced.
+        ValueError: the input cannot be read, or a row of it cannot be answered, which is found before any is; or parts
+            are there that were made from something else.
+    """
+    state = process_state()
+    began = time.monotonic()
+    parts = _in_main_process(state, lambda: _begin(settings))
+    if parts is None:
+        return
+    recommender = Recommender.from_pretrained(settings.model, device=state.device)
+    answers = RowAnswers(
+        recommender, settings.k, exclude_seen=settings.exclude_seen, skip_unknown=settings.skip_unknown
+    )
+    counts = _in_main_process(state, lambda: _check(settings, answers))
+    sizes = _part_sizes(counts.rows, settings.rows_per_part)
+    missing = _in_main_process(state, lambda: parts.missing(len(sizes)))
+    progress = _Progress(parts, sizes, len(missing), shown=state.is_main_process)
+    _make_parts(settings, parts, answers, set(missing[state.process_index :: state.num_processes]), progress)
+    # Not by the barrier alone, which gives up after ten minutes or so, while another process may take longer.
+    while parts.missing(len(sizes)):
+        progress.show()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    progress.close()
+    state.wait_for_everyone()
+    if state.is_main_process:
+        parts.join(sizes)
+        _say(_summary(settings, counts, sum(sizes[number] for number in missing), time.monotonic() - began))
+
+
+def _begin(settings: BatchSettings) -> Parts | None:
+    """The parts, made ready; `None` where the output is there already, made from the same."""
+    next(read_chunks(settings.input, settings.rows_per_part), None)  # the file and its columns can be read
+    parts = Parts(settings.output, settings.made_from(), settings.schema)
+    if not settings.overwrite and parts.is_joined():
+        parts.remove()
+        _say(f"recommending: {settings.output} is there already, made from the same model, input and arguments")
+        return None
+    parts.begin(overwrite=settings.overwrite)
+    return parts
+
+
+def _check(settings: BatchSettings, answers: RowAnswers) -> BatchCounts:
+    rows = unknown = 0
+    for chunk in read_chunks(settings.input, settings.rows_per_part):
+        rows += len(chunk.table)
+        unknown += answers.check(chunk)
+    return BatchCounts(rows, unknown)
+
+
+def _make_parts(settings: BatchSettings, parts: Parts, answers: RowAnswers, own: set[int], progress: _Progress) -> None:
+    if not own:
+        return
+    for chunk in read_chunks(settings.input, settings.rows_per_part):
+        if chunk.number in own:
+            parts.write(chunk.number, _table(chunk, answers.answer(chunk), settings.schema))
+            progress.show()
+
+
+def _table(chunk: Chunk, answers: list[list[Recommendation]], schema: pa.Schema) -> pa.Table:
+    columns = {
+        "user": chunk.users,
+        "items": [[item.item_id for item in items] for items in answers],
+        "scores": [[item.score for item in items] for items in answers],
+        "titles": [[item.title for item in items] for items in answers],
+    }
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def _part_sizes(rows: int, rows_per_part: int) -> list[int]:
+    """Rows of each part.
+
+    Example:
+        >>> _part_sizes(7, 3)
+        [3, 3, 1]
+    """
+    return [min(rows_per_part, rows - start) for start in range(0, rows, rows_per_part)]
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return f"{path.stat().st_size} bytes, sha256 {digest.hexdigest()}"
+
+
+def _in_main_process(state: PartialState, action: Callable[[], Result]) -> Result:
+    """The result of what one process does, in all of them; its error too, so that none waits for the others."""
+    outcome: list[Any] = [None, None]
+    if state.is_main_process:
+        try:
+            outcome[0] = action()
+        except (ValueError, OSError) as error:
+            outcome[1] = error
+    if state.num_processes > 1:
+        broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: Result = outcome[0]
+    return result
+
+
+def _summary(settings: BatchSettings, counts: BatchCounts, made: int, seconds: float) -> str:
+    kept = f", {counts.rows - made:,} of them kept from before" if made < counts.rows else ""
+    unknown = f"; {counts.unknown:,} unknown users got an empty list" if settings.skip_unknown else ""
+    rate = f"{made / seconds:,.3g} a second" if seconds > 0 else "at once"
+    return f"recommending: {counts.rows:,} rows in {settings.output}{kept}, {rate} with loading{unknown}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Progress:
+    """Shows how many rows all processes have finished: a bar on a terminal, else a line a minute."""
+
+    def __init__(self, parts: Parts, sizes: list[int], missing: int, *, shown: bool) -> None:
+        self._parts = parts
+        self._sizes = sizes
+        self._shown = shown
+        self._total = sum(sizes)
+        self._began = self._last = time.monotonic()
+        self._done_before = self._done()
+        self._bar = None
+        if shown and shows_bars():
+            self._bar = tqdm(
+                total=self._total, initial=self._done_before, desc="recommending", unit="row", dynamic_ncols=True
+            )
+        elif shown:
+            _say(f"recommending: {missing} of {len(sizes)} parts to make, {self._total:,} rows in all")
+
+    def show(self) -> None:
+        """Say how far it is, where it is time to."""
+        if self._bar is not None:
+            self._bar.update(self._done() - self._bar.n)
+        elif self._shown and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            done = self._done()
+            rate = (done - self._done_before) / (self._last - self._began)
+            _say(f"recommending: row {done:,} of {self._total:,}, {rate:,.3g} rows a second")
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self.show()
+            self._bar.close()
+
+    def _done(self) -> int:
+        return self._total - sum(self._sizes[number] for number in self._parts.missing(len(self._sizes)))

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from peft_pod.commands.batch_parts import MANIFEST
+from peft_pod.commands.batch_recommend import BatchSettings, recommend_batch
+from peft_pod.generation import Recommender
+
+from ..training.killed_run import in_child, kill_at_file_operation
+from ..training.launching import run_in_processes
+from .runs import call
+
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def recommender(run):
+    return Recommender.from_pretrained(run[0] / "model")
+
+
+@pytest.fixture
+def users(recommender, tmp_path):
+    """A file of eleven rows: every user known, every third with a history of its own."""
+    ids = list(recommender.catalogue.user_ids[:11])
+    histories = [list(recommender.catalogue.item_ids[row : row + 3]) if row % 3 == 0 else None for row in range(11)]
+    table = pa.table({"other": list(range(11)), "history": histories, "user": ids})
+    pq.write_table(table, tmp_path / "users.parquet", row_group_size=3)
+    return tmp_path / "users.parquet"
+
+
+def batch(run, file, output, *more, rows_per_part=4):
+    arguments = ["--input", file, "--output", output, "--k", 5, "--rows_per_part", rows_per_part]
+    return call("recommend", "--run", run[0], *arguments, *more)
+
+
+def parts_of(output):
+    return output.with_name(f".{output.name}.parts")
+
+
+def refused(done, message):
+    assert done.status == 2, done
+    assert re.search(message, done.err), done.err
+
+
+def test_each_row_is_what_the_recommender_says_of_it(run, recommender, users, tmp_path):
+    output = tmp_path / "recs.parquet"
+    done = batch(run, users, output, "--titles")
+    assert done.status == 0, done.err
+    assert re.search(r"11 rows in .*recs.parquet, [\d.]+ a second", done.err)
+    rows, asked = pq.read_table(output).to_pylist(), pq.read_table(users).to_pylist()
+    assert [row["user"] for row in rows] == [row["user"] for row in asked]
+    for row, question in zip(rows, asked, strict=True):
+        expected = recommender.recommend(question["user"], question["history"], k=5)
+        assert row["items"] == [item.item_id for item in expected]
+        assert row["titles"] == [item.title for item in expected]
+        assert row["scores"] == pytest.approx([item.score for item in expected], abs=1e-4)
+    assert pq.read_schema(output).field("scores").type.value_type == pa.float32()
+    assert not parts_of(output).exists()
+
+
+def test_seen_items_may_come_back(run, recommender, users, tmp_path):
+    assert batch(run, users, tmp_path / "recs.parquet", "--keep_seen").status == 0
+    row = pq.read_table(tmp_path / "recs.parquet").to_pylist()[1]
+    expected = recommender.recommend(row["user"], k=5, exclude_seen=False)
+    assert row["items"] == [item.item_id for item in expected]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_other_formats_give_the_same(run, recommender, tmp_path, ending):
+    ids = list(recommender.catalogue.user_ids[:5])
+    lines = ["user,age", *(f"{user},7" for user in ids)]
+    if ending == "jsonl":
+        lines = [f'{{"user": "{user}", "age": 7}}' for user in ids]
+    (tmp_path / f"users.{ending}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pq.write_table(pa.table({"user": ids}), tmp_path / "users.parquet")
+    for name in (ending, "parquet"):
+        done = batch(run, tmp_path / f"users.{name}", tmp_path / f"recs_{name}.parquet")
+        assert done.status == 0, done.err
+    tables = [pq.read_table(tmp_path / f"recs_{name}.parquet").to_pylist() for name in (ending, "parquet")]
+    assert tables[0] == tables[1]
+
+
+def test_a_kill_at_any_file_operation_changes_nothing(run, users, tmp_path):
+    """Killed before the n-th, once each in a folder of its own, then started again."""
+    expected = tmp_path / "expected.parquet"
+    assert batch(run, users, expected).status == 0
+    number, kills = 1, 0
+    while True:
+        folder = tmp_path / f"killed_{number}"
+        folder.mkdir()
+        output = folder / "recs.parquet"
+
+        def killed(number=number, folder=folder, output=output):
+            kill_at_file_operation(number, folder)
+            os._exit(batch(run, users, output).status)
+
+        status = in_child(killed)
+        assert status in (0, KILLED)
+        kills += status == KILLED
+        done = batch(run, users, output)
+        assert (done.status == 0) or "already" in done.err, done.err
+        assert output.read_bytes() == expected.read_bytes()
+        assert [path.name for path in folder.iterdir()] == ["recs.parquet"]
+        if status == 0:
+            break
+        number += 3
+    assert kills >= 8
+
+
+def test_finished_parts_are_not_made_again(run, users, tmp_path, monkeypatch):
+    output, expected = tmp_path / "recs.parquet", tmp_path / "expected.parquet"
+    assert batch(run, users, expected).status == 0
+
+    def die_before_the_third_part(event, arguments):
+        if event == "os.rename" and "00000002.parquet" in str(arguments[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def killed():
+        sys.addaudithook(die_before_the_third_part)
+        batch(run, users, output)
+
+    assert in_child(killed) == KILLED
+    names = {path.name for path in parts_of(output).glob("[0-9]*.parquet")}
+    assert names == {"00000000.parquet", "00000001.parquet"}
+    answered = []
+    recommend = Recommender.recommend
+    monkeypatch.setattr(
+        Recommender,
+        "recommend",
+        lambda self, users, *rest, **named: answered.extend(users) or recommend(self, users, *rest, **named),
+    )
+    done = batch(run, users, output)
+    assert done.status == 0, done.err
+    assert "8 of them kept from before" in done.err
+    assert answered == pq.read_table(users)["user"].to_pylist()[8:]
+    assert output.read_bytes() == expected.read_bytes()
+
+
+def test_two_processes_give_the_bytes_of_one(run, users, tmp_path):
+    assert batch(run, users, tmp_path / "one.parquet").status == 0
+    arguments = ["--input", users, "--output", tmp_path / "two.parquet", "--k", 5, "--rows_per_part", 4]
+    run_in_processes("peft_pod", ["recommend", "--run", str(run[0]), *map(str, arguments)])
+    assert (tmp_path / "two.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
+    assert not parts_of(tmp_path / "two.parquet").exists()
+
+
+def interrupted(run, users, output, monkeypatch):
+    """Leave parts behind: the first of them, then an error."""
+    recommend, calls = Recommender.recommend, []
+
+    def fail_later(self, *rest, **named):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError("no power")
+        return recommend(self, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Recommender, "recommend", fail_later)
+        refused(batch(run, users, output), "no power")
+    assert [path.name for path in parts_of(output).glob("[0-9]*.parquet")] == ["00000000.parquet"]
+
+
+def test_parts_made_from_something_else_are_refused(run, users, tmp_path, monkeypatch):
+    output = tmp_path / "recs.parquet"
+    interrupted(run, users, output, monkeypatch)
+    refused(batch(run, users, output, "--k", 6), "made from something else: k was 5 and is now 6. .*--overwrite")
+    refused(batch(run, users, output, "--keep_seen"), "exclude_seen was True and is now False")
+    # Another input of the same name.
+    table = pq.read_table(users)
+    pq.write_table(table.slice(1), users)
+    refused(batch(run, users, output), r"input was '\d+ bytes, sha256 \w+' and is now '\d+ bytes, ")
+    done = batch(run, users, output, "--overwrite")
+    assert done.status == 0, done.err
+    assert pq.read_table(output)["user"].to_pylist() == table["user"].to_pylist()[1:]
+    assert not parts_of(output).exists()
+
+
+def test_overwrite_goes_on_with_parts_made_from_the_same(run, users, tmp_path, monkeypatch):
+    output = tmp_path / "recs.parquet"
+    interrupted(run, users, output, monkeypatch)
+    assert "4 of them kept from before" in batch(run, users, output, "--overwrite").err
+
+
+def test_damaged_parts_are_made_anew(run, users, tmp_path, monkeypatch):
+    output = tmp_path / "recs.parquet"
+    interrupted(run, users, output, monkeypatch)
+    (parts_of(output) / "00000000.parquet").write_bytes(b"PAR1")
+    refused(batch(run, users, output), "00000000.parquet was damaged and is removed: start again")
+    done = batch(run, users, output)
+    assert done.status == 0, done.err
+    assert pq.read_table(output)["user"].to_pylist() == pq.read_table(users)["user"].to_pylist()
+    interrupted(run, users, tmp_path / "other.parquet", monkeypatch)
+    (parts_of(tmp_path / "other.parquet") / MANIFEST).write_text("{", encoding="utf-8")
+    refused(batch(run, users, tmp_path / "other.parquet"), "manifest.json is damaged: remove the folder")
+
+
+def test_an_output_that_is_there(run, users, tmp_path):
+    output = tmp_path / "recs.parquet"
+    output.write_bytes(b"mine")
+    refused(batch(run, users, output), "--output .*recs.parquet is there already: name another file, or .*--overwrite")
+    assert output.read_bytes() == b"mine"
+    assert batch(run, users, output, "--overwrite").status == 0
+    first = output.read_bytes()
+    # What was made from the same is done.
+    done = batch(run, users, output)
+    assert done.status == 0
+    assert "is there already, made from the same" in done.err
+    assert output.read_bytes() == first
+    refused(batch(run, users, output, "--k", 6), "is there already")
+
+
+def test_unknown_users(run, recommender, tmp_path):
+    known = recommender.catalogue.user_ids[:3]
+    file, output = tmp_path / "users.parquet", tmp_path / "recs.parquet"
+    pq.write_table(pa.table({"user": [*known[:2], "nobody", known[2], "noone"]}), file)
+    refused(
+        batch(run, file, output, rows_per_part=2), r"row 2 \(the first is 0\), user 'nobody': .*not among the 40 users"
+    )
+    assert [path.name for path in parts_of(output).iterdir()] == [MANIFEST]  # nothing ran
+    # The way to treat them is among what parts are made from.
+    done = batch(run, file, output, "--unknown_users", "skip", "--overwrite", rows_per_part=2)
+    assert done.status == 0, done.err
+    assert "5 rows in " in done.err
+    assert done.err.endswith("; 2 unknown users got an empty list\n")
+    rows = pq.read_table(output).to_pylist()
+    assert [len(row["items"]) for row in rows] == [5, 5, 0, 5, 0]
+    assert [item.item_id for item in recommender.recommend(known[2], k=5)] == rows[3]["items"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"name": ["a"]}, "users.parquet has no column 'user'; it has name"),
+        ({"user": [7]}, "the column 'user' must hold strings, the IDs, but holds int64"),
+        (
+            {"user": ["USER"], "history": ["a b"]},
+            "the column 'history' must hold lists of strings, .* holds string",
+        ),
+        ({"user": ["USER", None]}, r"row 1 \(the first is 0\) has no user"),
+        ({"user": ["USER"], "history": [["nothing"]]}, "row 0 .*: item 'nothing' is not in the catalogue of 60 items"),
+        ({"user": ["USER", "USER"], "history": [None, []]}, "row 1 .*the history is empty: give at least one item"),
+        ({"user": ["USER"], "history": ["ALL"]}, "row 0 .*the history holds every item, so nothing is left"),
+    ],
+)
+def test_bad_rows(run, recommender, tmp_path, columns, message):
+    known = {"USER": recommender.catalogue.user_ids[0], "ALL": list(recommender.catalogue.item_ids)}
+    table = pa.table(
+        {
+            name: [known.get(value, value) if isinstance(value, str) else value for value in values]
+            for name, values in columns.items()
+        }
+    )
+    pq.write_table(table, tmp_path / "users.parquet")
+    refused(batch(run, tmp_path / "users.parquet", tmp_path / "recs.parquet"), message)
+    assert not (tmp_path / "recs.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["users.parquet", "users.jsonl", "users.csv"])
+def test_no_rows_in_no_rows_out(run, tmp_path, name):
+    file = tmp_path / name
+    if name == "users.parquet":
+        pq.write_table(pa.table({"user": pa.array([], pa.string())}), file)
+    else:
+        file.write_text("user\n" if name.endswith("csv") else "", encoding="utf-8")
+    done = batch(run, file, tmp_path / "recs.parquet")
+    assert done.status == 0, done.err
+    table = pq.read_table(tmp_path / "recs.parquet")
+    assert (len(table), table.column_names) == (0, ["user", "items", "scores"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "users.parquet"], "--input and --output belong together"),
+        (["--output", "recs.parquet"], "--input and --output belong together"),
+        (["--input", "u.parquet", "--output", "r.parquet", "--user", "u", "--json"], "leave out --user, --json"),
+        (["--input", "nowhere.parquet", "--output", "r.parquet"], "--input nowhere.parquet does not exist"),
+        (["--input", "u.parquet", "--output", "r.csv"], "--output r.csv must end in .parquet"),
+        (["--input", "u.parquet", "--output", "u.parquet"], "--output u.parquet is --input"),
+        (["--input", "u.parquet", "--output", "r.parquet", "--k", "0"], "--k must be at least 1, got 0"),
+        (["--input", "u.parquet", "--output", "r.parquet", "--rows_per_part", "0"], "--rows_per_part must be at least"),
+        (["--input", "u.parquet", "--output", "r.parquet", "--unknown_users", "guess"], "invalid choice: 'guess'"),
+    ],
+)
+def test_bad_arguments(run, arguments, message):
+    refused(call("recommend", "--run", run[0], *arguments), message)
+
+
+def test_the_input_is_never_read_as_a_whole(run, recommender, tmp_path, monkeypatch):
+    """Forty times the rows, and still no more than a part of them at once."""
+    user = recommender.catalogue.user_ids[0]
+    file = tmp_path / "users.parquet"
+    pq.write_table(pa.table({"user": [user] * 440}), file)
+    asked = []
+    iterate = pq.ParquetFile.iter_batches
+
+    def watched(self, batch_size, **named):
+        asked.append(batch_size)
+        for found in iterate(self, batch_size=batch_size, **named):
+            asked.append(found.num_rows)
+            yield found
+
+    def whole(*arguments, **named):
+        raise AssertionError("read as a whole")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    monkeypatch.setattr(pq.ParquetFile, "read", whole)
+    sizes = []
+    monkeypatch.setattr(
+        Recommender, "recommend", lambda self, users, *rest, **named: sizes.append(len(users)) or [[] for _ in users]
+    )
+    model = run[0] / "model"
+    # Joining reads parts, which are no longer than that either.
+    monkeypatch.setattr(
+        pq, "read_table", lambda path, **named: pa.Table.from_batches(list(iterate(pq.ParquetFile(path))))
+    )
+    recommend_batch(BatchSettings(model, file, tmp_path / "recs.parquet", rows_per_part=11))
+    assert max(asked) == 11
+    assert sizes == [11] * 40
+    assert pq.ParquetFile(tmp_path / "recs.parquet").metadata.num_rows == 440
