@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+from transformers import LogitsProcessorList
 
 from peft_pod.corpus.split import IntArray
 from peft_pod.processing import PODCollator, PODProcessor
@@ -16,6 +18,7 @@ from peft_pod.tasks import Sample
 
 from .beam_search import search_items
 from .settings import GenerationSettings
+from .text_constraint import TextConstraint, TextVocabulary, check_text_limits
 from .trie import ItemTrie
 
 
@@ -54,8 +57,20 @@ class GenerationEngine:
         """Beams of a search for k items: the settings', but never fewer than k or more than there are items."""
         return min(max(self.settings.item_beams, k), self.trie.num_items)
 
+    @cached_property
+    def text_vocabulary(self) -> TextVocabulary:
+        """Which tokens of the tokenizer a written text may hold."""
+        return TextVocabulary.of(self.processor.tokenizer, self.processor.id_token_ids())
+
     def find_items(
-        self, samples: Sequence[Sample], task: str, *, k: int, num_beams: int | None = None, exclude: bool = True
+        self,
+        samples: Sequence[Sample],
+        task: str,
+        *,
+        k: int,
+        num_beams: int | None = None,
+        exclude: bool = True,
+        only: Sequence[int] | None = None,
     ) -> RankedItems:
         """Find the k best items of each sample.
 
@@ -67,6 +82,7 @@ class GenerationEngine:
             k: how many items to find.
             num_beams: beams of the search, at least k; the settings' (or k, if that is more) where left out.
             exclude: whether to leave out the items that a sample excludes, such as those the user has.
+            only: positions of the items that may be found for any of the samples; all items where it is left out.
 
         Raises:
             ValueError: nothing is left to recommend for a sample.
@@ -75,6 +91,7 @@ class GenerationEngine:
         items = np.full((len(samples), k), -1, dtype=np.int64)
         scores = np.full((len(samples), k), -np.inf)
         depth = min(k, beams)
+        general = self._general_mask(only)
 
         def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
             found = search_items(
@@ -83,7 +100,7 @@ class GenerationEngine:
                 self.trie,
                 k=depth,
                 num_beams=beams,
-                allowed_items=self._allowed([samples[row] for row in rows], exclude),
+                allowed_items=self._allowed([samples[row] for row in rows], exclude, general),
                 decoder_prefix=[self.model.config.decoder_start_token_id],
             )
             items[rows, :depth] = found.items.cpu().numpy()
@@ -92,14 +109,29 @@ class GenerationEngine:
         self._run(samples, task, run)
         return RankedItems(items, scores)
 
-    def write_text(self, samples: Sequence[Sample], task: str, *, num_beams: int | None = None) -> list[str]:
-        """Write the sentence of each sample.
+    def write_text(
+        self,
+        samples: Sequence[Sample],
+        task: str,
+        *,
+        num_beams: int | None = None,
+        min_tokens: int = 1,
+        max_tokens: int | None = None,
+    ) -> list[str]:
+        """Write the sentence of each sample: see `TextConstraint` for what it may hold; it is never empty.
 
         Args:
             samples: the questions, all of one task.
             task: its name.
             num_beams: beams of the search; the settings' where left out.
+            min_tokens: the fewest tokens of a sentence.
+            max_tokens: the most; the processor's `max_target_length` where left out.
+
+        Raises:
+            ValueError: a limit is no whole number above 0, or `min_tokens` is more than `max_tokens`.
         """
+        max_tokens = self.processor.max_target_length if max_tokens is None else max_tokens
+        check_text_limits(min_tokens, max_tokens)
         texts = [""] * len(samples)
         tokenizer = self.processor.tokenizer
 
@@ -109,9 +141,14 @@ class GenerationEngine:
                 written = self.model.generate(
                     **batch,
                     num_beams=num_beams or self.settings.text_beams,
-                    max_new_tokens=self.processor.max_target_length,
+                    max_new_tokens=max_tokens,
                     do_sample=False,
                     forced_bos_token_id=None,
+                    # A base that must end at the last place could not write a text that needs this place.
+                    forced_eos_token_id=None,
+                    logits_processor=LogitsProcessorList(
+                        [TextConstraint(self.text_vocabulary, min_tokens, max_tokens)]
+                    ),
                 )
             for row, text in zip(rows, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
                 texts[row] = text.strip()
@@ -137,12 +174,23 @@ class GenerationEngine:
         for start in range(0, len(order), self.settings.batch_size):
             yield order[start : start + self.settings.batch_size]
 
-    def _allowed(self, samples: Sequence[Sample], exclude: bool) -> torch.Tensor:
-        allowed = torch.ones(len(samples), self.trie.num_items, dtype=torch.bool)
+    def _general_mask(self, only: Sequence[int] | None) -> torch.Tensor:
+        """The items that may be found for any sample; shape `(num_items,)`."""
+        general = torch.full((self.trie.num_items,), only is None)
+        if only is not None:
+            outside = [item for item in only if not 0 <= item < self.trie.num_items]
+            if outside:
+                raise ValueError(f"only holds {outside[0]}: the {self.trie.num_items} items have the positions from 0")
+            general[list(only)] = True
+        return general
+
+    def _allowed(self, samples: Sequence[Sample], exclude: bool, general: torch.Tensor) -> torch.Tensor:
+        allowed = general.repeat(len(samples), 1)
         for row, sample in enumerate(samples):
             if sample.candidates is not None:
-                allowed[row] = False
-                allowed[row, list(sample.candidates)] = True
+                among = torch.zeros_like(general)
+                among[list(sample.candidates)] = True
+                allowed[row] &= among
             if exclude and len(sample.exclude):
                 allowed[row, list(sample.exclude)] = False
             if not allowed[row].any():
