@@ -2,7 +2,8 @@
 
 from .beam_search import ItemBeams, search_items
 from .engine import GenerationEngine, RankedItems
-from .recommender import Recommendation, Recommender
+from .recommender import Recommender
+from .results import Recommendation, UserRecommendations
 from .settings import GenerationSettings
 from .trie import ItemTrie
 
@@ -14,5 +15,6 @@ __all__ = [
     "RankedItems",
     "Recommendation",
     "Recommender",
+    "UserRecommendations",
     "search_items",
 ]
