@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -410,7 +411,7 @@ class Recommender:
         describe_recommender(folder, self.processor, len(catalogue.user_ids), len(catalogue.item_ids), notes)
 
     def _save_adapter(self, folder: Path) -> None:
-        chosen = {"selected_adapters": [self.adapter], "save_embedding_layers": False}
+        chosen: dict[str, Any] = {"selected_adapters": [self.adapter], "save_embedding_layers": False}
         if self.adapter == "default":
             self.model.save_pretrained(str(folder), **chosen)
             return
@@ -604,7 +605,8 @@ def _load_beside(model: PeftModel, folder: Path, adapter: str, processor: PODPro
         raise ValueError(
             f"the model has an adapter {adapter!r} already (of {list(model.peft_config)}): pass a new name as adapter="
         )
-    rows = model.get_base_model().get_input_embeddings().num_embeddings
+    base: Any = model.get_base_model()
+    rows = base.get_input_embeddings().num_embeddings
     if len(processor.tokenizer) > rows:
         raise ValueError(
             f"the tokenizer of {folder} has {len(processor.tokenizer)} tokens and the shared base {rows} embeddings, "
