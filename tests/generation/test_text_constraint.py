@@ -134,10 +134,7 @@ def test_ids_are_not_written_though_the_model_wants_to(kind, options, beams):
         assert text
         assert not any(word in text for word in words)
     # The rigged model does write them where nothing constrains it.
-    batch = {
-        name: torch.tensor([value]) if name != "task_id" else torch.tensor([value])
-        for name, value in processor(samples[0], "explanation").items()
-    }
+    batch = {name: torch.tensor([value]) for name, value in processor(samples[0], "explanation").items()}
     free = recommender.model.generate(**batch, max_new_tokens=3, num_beams=beams, do_sample=False)
     assert set(free[0, 1:].tolist()) & set(ids)
     assert tokenizer.decode(free[0], skip_special_tokens=True) not in texts
