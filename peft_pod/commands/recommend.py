@@ -30,6 +30,9 @@ class RecommendArguments:
         default_factory=list, metadata={"help": "Item IDs to go on from, oldest first, in place of the saved history."}
     )
     k: int = field(default=10, metadata={"help": "How many items."})
+    allowed_items: str | None = field(
+        default=None, metadata={"help": "File of the item IDs that may be recommended at all, one a line."}
+    )
     keep_seen: bool = field(default=False, metadata={"help": "Recommend items again that the user already has."})
     explain: bool = field(default=False, metadata={"help": "Write why the first item is for the user."})
     json: bool = field(default=False, metadata={"help": "Print one JSON object for each user."})
@@ -69,7 +72,10 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(f"--explain: run {options.run} was not trained for the task {ExplanationTask.name!r}")
     users = _users(options, recommender)
     history = [options.history] * len(users) if options.history else None
-    lists = recommender.recommend(users, history, k=options.k, exclude_seen=not options.keep_seen)
+    allowed = None if options.allowed_items is None else _ids_of(options.allowed_items)
+    lists = recommender.recommend(
+        users, history, k=options.k, exclude_seen=not options.keep_seen, allowed_items=allowed
+    )
     reasons: list[str | None] = [None] * len(users)
     if options.explain:
         reasons = list(recommender.explain(users, [items[0].item_id for items in lists]))
@@ -110,6 +116,14 @@ def _users(options: RecommendArguments, recommender: Recommender) -> list[str]:
     return list(recommender.catalogue.user_ids[: options.num_users])
 
 
+def _ids_of(path: str) -> list[str]:
+    ids = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+    ids = [line for line in ids if line]
+    if not ids:
+        raise ValueError(f"--allowed_items: {path} names no items; write one item ID a line")
+    return ids
+
+
 def _recent_titles(recommender: Recommender, user: str, history: Sequence[str]) -> list[str]:
     catalogue = recommender.catalogue
     if history:
@@ -120,8 +134,13 @@ def _recent_titles(recommender: Recommender, user: str, history: Sequence[str]) 
 
 
 def _as_json(user: str, items: Sequence[Recommendation], reason: str | None) -> dict[str, Any]:
-    result: dict[str, Any] = {"user": user, "items": [asdict(item) for item in items]}
+    result: dict[str, Any] = {"user": user, "items": [_item_as_json(item) for item in items]}
     return result if reason is None else {**result, "explanation": reason}
+
+
+def _item_as_json(item: Recommendation) -> dict[str, Any]:
+    # Only ranked candidates have a probability.
+    return {name: value for name, value in asdict(item).items() if value is not None}
 
 
 def _as_text(user: str, recent: Sequence[str], items: Sequence[Recommendation], reason: str | None) -> str:

@@ -86,6 +86,10 @@ class Catalogue:
             )
         return self._item_positions[item_id]
 
+    def has_item(self, item_id: str) -> bool:
+        """Whether an item is in the catalogue."""
+        return item_id in self._item_positions
+
     def has_user(self, user_id: str) -> bool:
         """Whether a user is among those of the catalogue."""
         return user_id in self._user_positions

@@ -2,7 +2,9 @@
 
 from .beam_search import ItemBeams, search_items
 from .engine import GenerationEngine, RankedItems
-from .recommender import Recommendation, Recommender
+from .item_search import ItemSearch
+from .recommender import Recommender
+from .results import Recommendation, UserRecommendations
 from .settings import GenerationSettings
 from .trie import ItemTrie
 
@@ -10,9 +12,11 @@ __all__ = [
     "GenerationEngine",
     "GenerationSettings",
     "ItemBeams",
+    "ItemSearch",
     "ItemTrie",
     "RankedItems",
     "Recommendation",
     "Recommender",
+    "UserRecommendations",
     "search_items",
 ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+from transformers import LogitsProcessorList
 
 from peft_pod.corpus.split import IntArray
 from peft_pod.processing import PODCollator, PODProcessor
@@ -16,6 +18,7 @@ from peft_pod.tasks import Sample
 
 from .item_search import ItemSearch
 from .settings import GenerationSettings
+from .text_constraint import TextConstraint, TextVocabulary, check_text_limits
 from .trie import ItemTrie
 
 
@@ -57,8 +60,20 @@ class GenerationEngine:
         """Beams of a search for k items: the settings', but never fewer than k or more than there are items."""
         return min(max(self.settings.item_beams, k), self.trie.num_items)
 
+    @cached_property
+    def text_vocabulary(self) -> TextVocabulary:
+        """Which tokens of the tokenizer a written text may hold."""
+        return TextVocabulary.of(self.processor.tokenizer, self.processor.id_token_ids())
+
     def find_items(
-        self, samples: Sequence[Sample], task: str, *, k: int, num_beams: int | None = None, exclude: bool = True
+        self,
+        samples: Sequence[Sample],
+        task: str,
+        *,
+        k: int,
+        num_beams: int | None = None,
+        exclude: bool = True,
+        only: Sequence[int] | None = None,
     ) -> RankedItems:
         """Find the k best items of each sample.
 
@@ -70,6 +85,7 @@ class GenerationEngine:
             k: how many items to find.
             num_beams: beams of the search, at least k; the settings' (or k, if that is more) where left out.
             exclude: whether to leave out the items that a sample excludes, such as those the user has.
+            only: positions of the items that may be found for any of the samples; all items where it is left out.
 
         Raises:
             ValueError: nothing is left to recommend for a sample.
@@ -78,6 +94,7 @@ class GenerationEngine:
         items = np.full((len(samples), k), -1, dtype=np.int64)
         scores = np.full((len(samples), k), -np.inf)
         depth = min(k, beams)
+        among = self._among(only)
 
         def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
             asked = [samples[row] for row in rows]
@@ -85,7 +102,7 @@ class GenerationEngine:
                 batch,
                 k=depth,
                 num_beams=beams,
-                **self._allowed(asked, exclude),
+                **self._allowed(asked, exclude, among),
                 decoder_prefix=[self.model.config.decoder_start_token_id],
             )
             items[rows, :depth] = found.items.cpu().numpy()
@@ -94,14 +111,29 @@ class GenerationEngine:
         self._run(samples, task, run)
         return RankedItems(items, scores)
 
-    def write_text(self, samples: Sequence[Sample], task: str, *, num_beams: int | None = None) -> list[str]:
-        """Write the sentence of each sample.
+    def write_text(
+        self,
+        samples: Sequence[Sample],
+        task: str,
+        *,
+        num_beams: int | None = None,
+        min_tokens: int = 1,
+        max_tokens: int | None = None,
+    ) -> list[str]:
+        """Write the sentence of each sample: see `TextConstraint` for what it may hold; it is never empty.
 
         Args:
             samples: the questions, all of one task.
             task: its name.
             num_beams: beams of the search; the settings' where left out.
+            min_tokens: the fewest tokens of a sentence.
+            max_tokens: the most; the processor's `max_target_length` where left out.
+
+        Raises:
+            ValueError: a limit is no whole number above 0, or `min_tokens` is more than `max_tokens`.
         """
+        max_tokens = self.processor.max_target_length if max_tokens is None else max_tokens
+        check_text_limits(min_tokens, max_tokens)
         texts = [""] * len(samples)
         tokenizer = self.processor.tokenizer
 
@@ -111,9 +143,14 @@ class GenerationEngine:
                 written = self.model.generate(
                     **batch,
                     num_beams=num_beams or self.settings.text_beams,
-                    max_new_tokens=self.processor.max_target_length,
+                    max_new_tokens=max_tokens,
                     do_sample=False,
                     forced_bos_token_id=None,
+                    # A base that must end at the last place could not write a text that needs this place.
+                    forced_eos_token_id=None,
+                    logits_processor=LogitsProcessorList(
+                        [TextConstraint(self.text_vocabulary, min_tokens, max_tokens)]
+                    ),
                 )
             for row, text in zip(rows, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
                 texts[row] = text.strip()
@@ -139,16 +176,32 @@ class GenerationEngine:
         for start in range(0, len(order), self.settings.batch_size):
             yield order[start : start + self.settings.batch_size]
 
-    def _allowed(self, samples: Sequence[Sample], exclude: bool) -> dict[str, list[Sequence[int]] | None]:
+    def _among(self, only: Sequence[int] | None) -> frozenset[int] | None:
+        """The items that may be found for any sample; `None` for all."""
+        if only is None:
+            return None
+        outside = [item for item in only if not 0 <= item < self.trie.num_items]
+        if outside:
+            raise ValueError(f"only holds {outside[0]}: the {self.trie.num_items} items have the positions from 0")
+        return frozenset(only)
+
+    def _allowed(
+        self, samples: Sequence[Sample], exclude: bool, among: frozenset[int] | None
+    ) -> dict[str, list[Sequence[int]] | None]:
         """What `ItemSearch` may find for each sample; those of a task either all have candidates or none has."""
         excluded: list[Sequence[int]] = [sample.exclude if exclude else () for sample in samples]
-        only: list[Sequence[int]] = [() if sample.candidates is None else sample.candidates for sample in samples]
-        listed = samples[0].candidates is not None
-        for sample, these, those in zip(samples, only, excluded, strict=True):
-            left = len(set(these).difference(those)) if listed else self.trie.num_items - len(set(those))
-            if left <= 0:
+        only: list[Sequence[int]] | None = None
+        if samples[0].candidates is not None:
+            listed = [() if sample.candidates is None else sample.candidates for sample in samples]
+            only = [[item for item in items if among is None or item in among] for items in listed]
+        elif among is not None:
+            only = [sorted(among)]
+        for row, sample in enumerate(samples):
+            gone = set(excluded[row])
+            kept = range(self.trie.num_items) if only is None else only[row if len(only) > 1 else 0]
+            if all(item in gone for item in kept):
                 raise ValueError(
                     f"nothing is left to recommend to the user at position {sample.user}: "
                     "every allowed item is excluded"
                 )
-        return {"only": only if listed else None, "exclude": excluded}
+        return {"only": only, "exclude": excluded}

@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
+from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from peft_pod.corpus.catalogue import Catalogue
+from peft_pod.corpus.split import IntArray
 from peft_pod.processing import PODProcessor
 from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
 from peft_pod.training.base_model import fit_embeddings
 
+from .adapter_turns import chosen_adapter, turns_of
 from .card import describe_recommender
-from .engine import GenerationEngine, RankedItems
+from .engine import GenerationEngine
+from .questions import Questions, Unknown, UnknownItems, UnknownUsers, UserHistory, lists_of_users
+from .results import Recommendation, UserRecommendations
 from .settings import GenerationSettings
 
 BASE_FOLDER = "base"
 _FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
-UNNAMED_USER = -1
-"""In the place of a position: a user whom neither the inputs nor the catalogue name."""
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One recommended item.
-
-    Attributes:
-        item_id: the corpus' own ID.
-        title: the item's title.
-        score: log-probability that the model gives the item's ID.
-    """
-
-    item_id: str
-    title: str
-    score: float
+_SHOWN_SKIPPED = 3
 
 
 class Recommender:
@@ -54,12 +49,22 @@ class Recommender:
     Every method takes one user or a list of users; for a list it returns a list. Users and items are named by the
     corpus' own IDs, which are strings.
 
+    Several threads may call one recommender at once, and several recommenders may share one model by an adapter each:
+    every call gives what it would give alone. Calls run side by side as long as they use the same adapter; those that
+    use another one wait for their turn. This holds for a model in evaluation mode, in which `from_pretrained` and every
+    call leave it, and as long as nothing else trains it or changes its adapters.
+
     Args:
         model: a PEFT model with a POD adapter.
         processor: the processor it was trained with.
         catalogue: users and items.
         settings: beams and batches.
+        adapter: name of the adapter to use. It is the active one during a call, and the one that was active before is
+            so again afterwards. May be left out where the model has only one.
         show_progress: whether to show a progress bar over batches.
+
+    Raises:
+        ValueError: the model has no such adapter, or has several and none is named.
 
     Example:
         ```python
@@ -77,24 +82,43 @@ class Recommender:
         catalogue: Catalogue,
         settings: GenerationSettings | None = None,
         *,
+        adapter: str | None = None,
         show_progress: bool = False,
     ) -> None:
         self.model = model
         self.processor = processor
         self.catalogue = catalogue
         self.settings = settings or GenerationSettings()
+        self.adapter = chosen_adapter(model, adapter)
         self.engine = GenerationEngine(model, processor, self.settings, show_progress=show_progress)
+        self._questions = Questions(catalogue, processor)
 
     # Using
 
     @overload
     def recommend(
-        self, user: str, history: Sequence[str] | None = None, k: int = 10, *, exclude_seen: bool = True
+        self,
+        user: str,
+        history: Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allowed_items: Sequence[str] | None = None,
+        unknown_users: UnknownUsers = "error",
+        unknown_items: UnknownItems = "error",
     ) -> list[Recommendation]: ...
 
     @overload
     def recommend(
-        self, user: list[str], history: list[list[str]] | None = None, k: int = 10, *, exclude_seen: bool = True
+        self,
+        user: list[str],
+        history: list[list[str]] | None = None,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allowed_items: Sequence[str] | None = None,
+        unknown_users: UnknownUsers = "error",
+        unknown_items: UnknownItems = "error",
     ) -> list[list[Recommendation]]: ...
 
     def recommend(
@@ -104,6 +128,9 @@ class Recommender:
         k: int = 10,
         *,
         exclude_seen: bool = True,
+        allowed_items: Sequence[str] | None = None,
+        unknown_users: UnknownUsers = "error",
+        unknown_items: UnknownItems = "error",
     ) -> list[Recommendation] | list[list[Recommendation]]:
         """Recommend the k items that the user will most likely take next.
 
@@ -112,23 +139,121 @@ class Recommender:
             history: IDs of the items the user took, oldest first; for a list of users a list of such lists. Where it
                 is left out, what was saved with the model. Of a long history the most recent items are used (20,
                 unless the task was made otherwise); all of it is excluded.
-            k: how many items; fewer come back only where fewer are left.
+            k: how many items; fewer come back only where fewer are left. There are as many beams as items are asked
+                for, if that is more than the settings' beams.
             exclude_seen: whether to leave out the items of the history.
+            allowed_items: IDs of the items that may be recommended at all, such as those in stock, one list for all
+                users; all items where it is left out.
+            unknown_users: what to do with a user that the model was not trained on: `"error"`, or `"history"`, go by
+                the given history alone. The model is then asked without a user's name, which it never was in training
+                unless its item IDs were made with `users="none"`; one that was serves every user so.
+            unknown_items: what to do with items of a history that the catalogue does not know: `"error"`, or `"skip"`,
+                leave them out and warn.
 
         Raises:
             ValueError: a user or an item is unknown, a history is empty, or nothing is left to recommend.
+
+        Warns:
+            UserWarning: items of histories were skipped; once a call, with how many and the first few.
         """
         users, single = _listed(user)
-        histories = self._histories(users, history, single)
-        task = self._task(SequentialTask)
-        samples = [task.query(self._user_position(name), items) for name, items in zip(users, histories, strict=True)]
-        found = self.engine.find_items(samples, task.name, k=_positive(k), exclude=exclude_seen)
-        results = self._recommendations(found)
+        unknown = Unknown(unknown_users, unknown_items)
+        histories = self._histories(users, history, single, unknown)
+        allowed = self._questions.allowed_positions(allowed_items)
+        samples = [
+            self._next_item_question(name, taken, unknown, allowed, exclude_seen)
+            for name, taken in zip(users, histories, strict=True)
+        ]
+        results = self._next_items(self.engine, samples, _positive("k", k), exclude_seen, allowed)
+        _warn_of_skipped(users, histories)
         return results[0] if single else results
+
+    def recommend_each(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allowed_items: Sequence[str] | None = None,
+        unknown_users: UnknownUsers = "error",
+        unknown_items: UnknownItems = "error",
+        chunk_size: int = 1024,
+    ) -> Iterator[UserRecommendations]:
+        """Recommend for each row of a stream, however long: rows are read as they are needed.
+
+        Args:
+            rows: such as a `datasets.Dataset` or `IterableDataset`, or a generator: dictionaries with `"user"` and,
+                where it is not to be the saved one, `"history"`; a history of `None` is one left out.
+            k: see `recommend`.
+            exclude_seen: see `recommend`.
+            allowed_items: see `recommend`.
+            unknown_users: see `recommend`.
+            unknown_items: see `recommend`; each result names what was skipped, and no warning is given.
+            chunk_size: how many rows are read and answered together, at least. Rows of a similar length make batches,
+                so a larger chunk is faster and takes more memory.
+
+        Returns:
+            An iterator over the results, in the order of the rows.
+
+        Raises:
+            ValueError: an argument is wrong; while iterating: a row is wrong, or what it asks; the message says which.
+
+        Example:
+            ```python
+            for result in recommender.recommend_each([{"user": "u0007"}, {"user": "u0009", "history": ["i0001"]}]):
+                print(result.user, [item.item_id for item in result.items])
+            ```
+        """
+        if isinstance(rows, (str, Mapping)) or not isinstance(rows, Iterable):
+            raise ValueError(f"rows must be a list or stream of dictionaries with 'user', got {type(rows).__name__}")
+        return self._answer_each(
+            rows,
+            _positive("k", k),
+            exclude_seen,
+            self._questions.allowed_positions(allowed_items),
+            Unknown(unknown_users, unknown_items),
+            _positive("chunk_size", chunk_size),
+        )
+
+    def _answer_each(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        k: int,
+        exclude_seen: bool,
+        allowed: list[int] | None,
+        unknown: Unknown,
+        chunk_size: int,
+    ) -> Iterator[UserRecommendations]:
+        engine = copy.copy(self.engine)  # shares all but this
+        engine.show_progress = False
+        numbered = enumerate(rows)
+        with tqdm(total=_length(rows), disable=not self.engine.show_progress, unit="row") as progress:
+            while chunk := list(islice(numbered, chunk_size)):
+                users, histories, samples = [], [], []
+                for number, row in chunk:
+                    try:
+                        user, given = _user_and_history(row)
+                        taken = self._questions.history(user, given, unknown)
+                        samples.append(self._next_item_question(user, taken, unknown, allowed, exclude_seen))
+                    except ValueError as error:
+                        raise ValueError(f"row {number}: {error}") from error
+                    users.append(user)
+                    histories.append(taken)
+                results = self._next_items(engine, samples, k, exclude_seen, allowed)
+                for user, items, taken in zip(users, results, histories, strict=True):
+                    yield UserRecommendations(user, items, taken.skipped)
+                    progress.update()
 
     @overload
     def rank(
-        self, user: str, candidates: Sequence[str], history: Sequence[str] | None = None, k: int | None = None
+        self,
+        user: str,
+        candidates: Sequence[str],
+        history: Sequence[str] | None = None,
+        k: int | None = None,
+        *,
+        unknown_users: UnknownUsers = "error",
+        unknown_items: UnknownItems = "error",
     ) -> list[Recommendation]: ...
 
     @overload
@@ -138,6 +263,9 @@ class Recommender:
         candidates: list[list[str]],
         history: list[list[str]] | None = None,
         k: int | None = None,
+        *,
+        unknown_users: UnknownUsers = "error",
+        unknown_items: UnknownItems = "error",
     ) -> list[list[Recommendation]]: ...
 
     def rank(
@@ -146,8 +274,13 @@ class Recommender:
         candidates: Sequence[str] | list[list[str]],
         history: Sequence[str] | list[list[str]] | None = None,
         k: int | None = None,
+        *,
+        unknown_users: UnknownUsers = "error",
+        unknown_items: UnknownItems = "error",
     ) -> list[Recommendation] | list[list[Recommendation]]:
         """Rank candidates for the user, all of them, by as many beams as there are candidates, which makes it exact.
+
+        Each comes back with its log-probability and with its probability among the candidates.
 
         Args:
             user: a user ID, or a list of them.
@@ -156,66 +289,93 @@ class Recommender:
                 given, candidates are ranked as what comes after it, by the sequential task or, where the model has
                 none, the top-N task. Where it is left out, by the top-N task, which may read the saved history.
             k: how many of the best to return; all of them where it is left out.
+            unknown_users: see `recommend`. A top-N task that reads no history says nothing of a user but the name and
+                cannot be asked without it.
+            unknown_items: see `recommend`; candidates must be known.
 
         Raises:
             ValueError: a user or an item is unknown, or there are no candidates.
+
+        Warns:
+            UserWarning: items of histories were skipped; once a call, with how many and the first few.
         """
         users, single = _listed(user)
-        lists = self._item_lists(candidates, len(users), single, "candidates")
-        positions = [self._user_position(name) for name in users]
-        if history is None or SequentialTask.name not in self.processor.task_names:
-            topn = self._task(TopNTask)
-            name = topn.name
-            if history is not None and not topn.history_length:
-                raise ValueError(
-                    "history is given, but no task of this model ranks candidates after one: leave it out, or train "
-                    "the task 'sequential', or 'topn' with a history_length"
-                )
-            known = self._histories(users, history, single) if topn.history_length else [[] for _ in users]
-            samples = [
-                topn.query(position, items, history=taken)
-                for position, items, taken in zip(positions, lists, known, strict=True)
-            ]
-        else:
-            sequential = self._task(SequentialTask)
-            name = sequential.name
-            histories = self._histories(users, history, single)
-            samples = [
-                _among(sequential.query(position, taken), items)
-                for position, taken, items in zip(positions, histories, lists, strict=True)
-            ]
-        longest = max(map(len, lists))
-        found = self.engine.find_items(
-            samples, name, k=longest if k is None else min(_positive(k), longest), num_beams=longest, exclude=False
+        unknown = Unknown(unknown_users, unknown_items)
+        lists = [
+            self._questions.item_positions(items)
+            for items in lists_of_users(candidates, len(users), single, "candidates")
+        ]
+        by_history = history is not None and SequentialTask.name in self.processor.task_names
+        task = self._task(SequentialTask if by_history else TopNTask)
+        if history is not None and not by_history and not task.history_length:
+            raise ValueError(
+                "history is given, but no task of this model ranks candidates after one: leave it out, or train "
+                "the task 'sequential', or 'topn' with a history_length"
+            )
+        positions = [self._questions.user_position(name, task.name, unknown) for name in users]
+        reads_history = by_history or task.history_length > 0
+        histories = (
+            self._histories(users, history, single, unknown) if reads_history else [UserHistory([])] * len(users)
         )
-        results = self._recommendations(found)
+        samples = []
+        for position, taken, items in zip(positions, histories, lists, strict=True):
+            if by_history:
+                samples.append(_among(task.query(position, taken.items), items))
+            else:
+                samples.append(task.query(position, items, history=taken.items))
+        longest = max(map(len, lists))
+        kept = longest if k is None else _positive("k", k)
+        with self._turn():
+            found = self.engine.find_items(samples, task.name, k=longest, num_beams=longest, exclude=False)
+        results = [
+            self._recommendations(items, scores, _softmax(scores))[:kept]
+            for items, scores in zip(found.items, found.scores, strict=True)
+        ]
+        _warn_of_skipped(users, histories)
         return results[0] if single else results
 
     @overload
-    def explain(self, user: str, item: str) -> str: ...
+    def explain(self, user: str, item: str, *, min_tokens: int = 1, max_tokens: int | None = None) -> str: ...
 
     @overload
-    def explain(self, user: list[str], item: list[str]) -> list[str]: ...
+    def explain(
+        self, user: list[str], item: list[str], *, min_tokens: int = 1, max_tokens: int | None = None
+    ) -> list[str]: ...
 
-    def explain(self, user: str | list[str], item: str | list[str]) -> str | list[str]:
-        """Write why the item is for the user.
+    def explain(
+        self,
+        user: str | list[str],
+        item: str | list[str],
+        *,
+        min_tokens: int = 1,
+        max_tokens: int | None = None,
+    ) -> str | list[str]:
+        """Write why the item is for the user, in at least one word.
+
+        Where IDs are tokens of their own (new tokens, or a tokenizer with `id_tokens="whole"`), the text holds none of
+        them. Where they are written in ordinary pieces, they could not be kept out without keeping text out, and are
+        not.
 
         Args:
             user: a user ID, or a list of them.
             item: an item ID; for a list of users a list of items, one each.
+            min_tokens: the fewest tokens of a text.
+            max_tokens: the most; what the model was trained with where it is left out.
 
         Raises:
-            ValueError: a user or an item is unknown, or the model was not trained to explain.
+            ValueError: a user or an item is unknown, the model was not trained to explain, or a limit is no whole
+                number above 0 or `min_tokens` more than `max_tokens`.
         """
         users, single = _listed(user)
         items, _ = _listed(item)
         _same_length(users, items, "item")
         task = self._task(ExplanationTask)
         samples = [
-            task.query(self._user_position(name), self.catalogue.item_position(item_id))
+            task.query(self._questions.user_position(name, task.name, Unknown()), self.catalogue.item_position(item_id))
             for name, item_id in zip(users, items, strict=True)
         ]
-        texts = self.engine.write_text(samples, task.name)
+        with self._turn():
+            texts = self.engine.write_text(samples, task.name, min_tokens=min_tokens, max_tokens=max_tokens)
         return texts[0] if single else texts
 
     # Saving and loading
@@ -237,7 +397,7 @@ class Recommender:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         base: Any = self.model.get_base_model()
-        config = self.model.peft_config["default"]
+        config = self.model.peft_config[self.adapter]
         if not config.base_model_name_or_path:
             base.config.save_pretrained(str(folder / BASE_FOLDER))
             if not config.train_base:
@@ -246,9 +406,20 @@ class Recommender:
         self.catalogue.save(folder, histories=histories)
         self.settings.save(folder)
         # The rows of new tokens are trained ones of the adapter; PEFT would save all rows beside them, twice over.
-        self.model.save_pretrained(str(folder), save_embedding_layers=False)
+        self._save_adapter(folder)
         catalogue = self.catalogue
         describe_recommender(folder, self.processor, len(catalogue.user_ids), len(catalogue.item_ids), notes)
+
+    def _save_adapter(self, folder: Path) -> None:
+        chosen: dict[str, Any] = {"selected_adapters": [self.adapter], "save_embedding_layers": False}
+        if self.adapter == "default":
+            self.model.save_pretrained(str(folder), **chosen)
+            return
+        # PEFT saves an adapter of another name into a folder of that name, where it would not be found.
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            self.model.save_pretrained(temporary, **chosen)
+            for file in (Path(temporary) / self.adapter).iterdir():
+                os.replace(file, folder / file.name)
 
     def _save_frozen_base(self, folder: Path) -> None:
         # LoRA layers wrap modules of the base; it is saved under the names it has without them.
@@ -266,7 +437,8 @@ class Recommender:
         folder: str | os.PathLike[str],
         *,
         device: str | torch.device | None = None,
-        base_model: PreTrainedModel | None = None,
+        base_model: PreTrainedModel | PeftModel | None = None,
+        adapter: str = "default",
         show_progress: bool = False,
         **hub_arguments: Any,
     ) -> Recommender:
@@ -275,13 +447,16 @@ class Recommender:
         Args:
             folder: the folder, or the id of a model repository on the Hub.
             device: where to run; by default where PyTorch puts models.
-            base_model: the base, where it should not be loaded anew.
+            base_model: the base, where it should not be loaded anew; or, for another adapter on the same base, the
+                `model` of a recommender on it.
+            adapter: what the adapter is called in the model: a new name beside other adapters.
             show_progress: whether to show a progress bar over batches.
             **hub_arguments: for the Hub, such as `revision` and `token`.
 
         Raises:
             FileNotFoundError: the folder lacks a file, or its base model cannot be loaded; the message names it.
-            ValueError: a file is damaged, or the base is not the one that the adapter was trained on.
+            ValueError: a file is damaged, the base is not the one that the adapter was trained on, or the adapter
+                cannot stand beside those that the model has.
         """
         local = Path(folder) if os.path.isdir(folder) else Path(_download(str(folder), **hub_arguments))
         for name in _FILES:
@@ -291,50 +466,67 @@ class Recommender:
         settings = GenerationSettings.load(local)
         try:
             processor = PODProcessor.from_pretrained(local, AutoTokenizer.from_pretrained(str(local)))
-            base = _load_base(local) if base_model is None else base_model
-            fit_embeddings(base, processor.tokenizer)  # as for training, whose checkpoint holds the rows' values
-            model = PeftModel.from_pretrained(base, str(local), torch_device="cpu")
+            if isinstance(base_model, PeftModel):
+                model = _load_beside(base_model, local, adapter, processor)
+            else:
+                base = _load_base(local) if base_model is None else base_model
+                fit_embeddings(base, processor.tokenizer)  # as for training, whose checkpoint holds the rows' values
+                model = PeftModel.from_pretrained(base, str(local), adapter_name=adapter, torch_device="cpu")
         except (json.JSONDecodeError, SafetensorError) as error:
             raise ValueError(f"a file of {folder} is damaged or cut off: {error}") from error
         if device is not None:
             model.to(device)
-        return cls(model.eval(), processor, catalogue, settings, show_progress=show_progress)
+        return cls(model.eval(), processor, catalogue, settings, adapter=adapter, show_progress=show_progress)
 
     # Helpers
 
     def _task(self, kind: type[Any]) -> Any:
         return self.processor.task(kind.name)
 
-    def _user_position(self, user: str) -> int:
-        # Where inputs do not name users, one that the model was not trained on is as good as any other.
-        if not self.processor.indexing.user_words and not self.catalogue.has_user(user):
-            return UNNAMED_USER
-        return self.catalogue.user_position(user)
+    def _turn(self) -> AbstractContextManager[None]:
+        """Have this recommender's adapter active, as long as nobody else uses another."""
+        return turns_of(self.model).turn(self.model, self.adapter)
 
-    def _histories(self, users: list[str], history: Any, single: bool) -> list[list[int]]:
-        if history is None:
-            return [self.catalogue.history(self.catalogue.user_position(user)).tolist() for user in users]
-        return self._item_lists(history, len(users), single, "history")
+    def _histories(self, users: list[str], history: Any, single: bool, unknown: Unknown) -> list[UserHistory]:
+        given: Sequence[Sequence[str] | None] = [None] * len(users)
+        if history is not None:
+            given = lists_of_users(history, len(users), single, "history")
+        return [self._questions.history(user, items, unknown) for user, items in zip(users, given, strict=True)]
 
-    def _item_lists(self, items: Any, num_users: int, single: bool, name: str) -> list[list[int]]:
-        if isinstance(items, str):
-            raise ValueError(f"{name} must be a list of item IDs, got the string {items!r}")
-        lists = [items] if single else list(items)
-        if len(lists) != num_users:
-            raise ValueError(f"{name} has {len(lists)} lists for {num_users} users: give one list a user")
-        for user_items in lists:
-            if isinstance(user_items, str):
-                raise ValueError(f"for a list of users, {name} must be a list of lists of item IDs")
-        return [[self.catalogue.item_position(item_id) for item_id in user_items] for user_items in lists]
+    def _next_item_question(
+        self, user: str, taken: UserHistory, unknown: Unknown, allowed: list[int] | None, exclude_seen: bool
+    ) -> Sample:
+        task = self._task(SequentialTask)
+        sample: Sample = task.query(self._questions.user_position(user, task.name, unknown), taken.items)
+        seen = set(taken.items) if exclude_seen else set()
+        left = (
+            len(self.catalogue.item_ids) - len(seen) if allowed is None else sum(item not in seen for item in allowed)
+        )
+        if not left:
+            raise ValueError(
+                f"nothing is left to recommend to user {user!r}: the history holds every item that may be recommended. "
+                f"{'Allow more items' if allowed is not None else 'Shorten it'}, or pass exclude_seen=False"
+            )
+        return sample
 
-    def _recommendations(self, found: RankedItems) -> list[list[Recommendation]]:
+    def _next_items(
+        self, engine: GenerationEngine, samples: list[Sample], k: int, exclude_seen: bool, allowed: list[int] | None
+    ) -> list[list[Recommendation]]:
+        with self._turn():
+            found = engine.find_items(samples, SequentialTask.name, k=k, exclude=exclude_seen, only=allowed)
         return [
-            [
-                Recommendation(self.catalogue.item_ids[item], self.catalogue.titles[item], float(score))
-                for item, score in zip(items, scores, strict=True)
-                if item >= 0
-            ]
-            for items, scores in zip(found.items.tolist(), found.scores.tolist(), strict=True)
+            self._recommendations(items, scores, None) for items, scores in zip(found.items, found.scores, strict=True)
+        ]
+
+    def _recommendations(
+        self, items: IntArray, scores: np.ndarray, probabilities: np.ndarray | None
+    ) -> list[Recommendation]:
+        catalogue = self.catalogue
+        chances = [None] * len(items) if probabilities is None else probabilities.tolist()
+        return [
+            Recommendation(catalogue.item_ids[item], catalogue.titles[item], score, chance)
+            for item, score, chance in zip(items.tolist(), scores.tolist(), chances, strict=True)
+            if item >= 0
         ]
 
 
@@ -357,10 +549,46 @@ def _same_length(users: list[str], values: list[Any], name: str) -> None:
         raise ValueError(f"{name} has {len(values)} entries for {len(users)} users: give one a user")
 
 
-def _positive(k: int) -> int:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be a positive whole number, got {k!r}")
-    return k
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+    return value
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities from log-probabilities of which the first is the largest; 0 for −inf."""
+    weights = np.exp(scores - scores[0])
+    return np.asarray(weights / weights.sum())
+
+
+def _user_and_history(row: Mapping[str, Any]) -> tuple[str, Sequence[str] | None]:
+    if not isinstance(row, Mapping):
+        raise ValueError(f"it must be a dictionary with 'user' and perhaps 'history', got {row!r}")
+    if "user" not in row:
+        raise ValueError(f"it has no 'user', only {sorted(map(str, row))}")
+    return row["user"], row.get("history")
+
+
+def _length(rows: Iterable[Any]) -> int | None:
+    """How many rows there are, where they say so."""
+    try:
+        return len(rows)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _warn_of_skipped(users: Sequence[str], histories: Sequence[UserHistory]) -> None:
+    skipped = {user: taken.skipped for user, taken in zip(users, histories, strict=True) if taken.skipped}
+    if not skipped:
+        return
+    items = [item for user_items in skipped.values() for item in user_items]
+    shown = ", ".join(map(repr, items[:_SHOWN_SKIPPED])) + (", ..." if len(items) > _SHOWN_SKIPPED else "")
+    warnings.warn(
+        f"{len(items)} items of the histories of {len(skipped)} users are not in the catalogue and were skipped: "
+        f"{shown} (first of user {next(iter(skipped))!r})",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _download(repository: str, **hub_arguments: Any) -> str:
@@ -370,6 +598,22 @@ def _download(repository: str, **hub_arguments: Any) -> str:
         raise FileNotFoundError(
             f"{repository!r} is neither a folder nor a model repository that can be downloaded: {error}"
         ) from error
+
+
+def _load_beside(model: PeftModel, folder: Path, adapter: str, processor: PODProcessor) -> PeftModel:
+    if adapter in model.peft_config:
+        raise ValueError(
+            f"the model has an adapter {adapter!r} already (of {list(model.peft_config)}): pass a new name as adapter="
+        )
+    base: Any = model.get_base_model()
+    rows = base.get_input_embeddings().num_embeddings
+    if len(processor.tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer of {folder} has {len(processor.tokenizer)} tokens and the shared base {rows} embeddings, "
+            "which are not changed beside other adapters: load it on a base of its own"
+        )
+    model.load_adapter(str(folder), adapter_name=adapter, torch_device="cpu")
+    return model
 
 
 def _load_base(folder: Path) -> PreTrainedModel:

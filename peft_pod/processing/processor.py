@@ -14,7 +14,7 @@ from peft_pod.files import write_text
 from peft_pod.indexing import Indexing, indexing_from_dict
 from peft_pod.indexing.tokens import word_tokens
 from peft_pod.tasks import Field, Sample, Task, load_task
-from peft_pod.tasks.base import USER_FIELD
+from peft_pod.tasks.base import UNNAMED_USER, USER_FIELD
 
 from .words import WordTokenizer
 
@@ -37,7 +37,8 @@ class PODProcessor:
         max_target_length: the most tokens of a written answer (paper: 20 words); longer ones are cut.
 
     Where the indexing names no users, inputs do not hold them, and users that the model never saw are served by their
-    history.
+    history. Where it does, a sample whose user is `UNNAMED_USER` is asked without the user's word; the other IDs keep
+    the whole-word IDs that they have beside a user, which are those that they were trained with.
 
     Raises:
         ValueError: no tasks are given, one twice, a limit is too small, the tokenizer cannot tell the IDs apart or
@@ -90,8 +91,7 @@ class PODProcessor:
         if self.indexing.user_words:
             return
         for task in self.tasks:
-            fields = task.bare.fields
-            if USER_FIELD in fields and SHORTENED_FIELD not in fields and task.target == "item":
+            if task.target == "item" and not self.knows_more_than_users(task.name):
                 raise ValueError(
                     f"the task {task.name!r} knows nothing of users but their names, and indexing "
                     f"{self.indexing.name!r} was told to name none: leave the task out, name users, or have its input "
@@ -117,6 +117,18 @@ class PODProcessor:
         """The task of a name; errors as for `task_id`."""
         return self.tasks[self.task_id(name)]
 
+    def knows_more_than_users(self, name: str) -> bool:
+        """Whether the question of a task says more of a user than the name, so that it can be asked without the name.
+
+        Args:
+            name: of the task.
+
+        Raises:
+            ValueError: this model was not made for the task.
+        """
+        fields = self.task(name).bare.fields
+        return USER_FIELD not in fields or SHORTENED_FIELD in fields
+
     def with_tasks(self, tasks: Sequence[Task]) -> PODProcessor:
         """A processor with more tasks after those it has, and the same otherwise; errors as for a new one."""
         return PODProcessor(
@@ -135,6 +147,21 @@ class PODProcessor:
         """The numbers of the new tokens that IDs are made of (`Indexing.tokens`), in order."""
         words = (*self.indexing.item_words, *self.indexing.user_words)
         return sorted({token for word in words if word_tokens(word) for token in self._words.encode(word)})
+
+    def id_token_ids(self) -> list[int]:
+        """The numbers of the tokens that stand for nothing but IDs or parts of them, in order.
+
+        They are the new tokens (`new_token_ids`), and the tokens that are a whole ID each, as in a tokenizer that was
+        built with `id_tokens="whole"`. An ID of letters and digits alone, such as a title of one word, is text too and
+        not among them; nor are the ordinary pieces that other IDs are written in.
+        """
+        found = set(self.new_token_ids())
+        for word in (*self.indexing.item_words, *self.indexing.user_words):
+            for first in (False, True):
+                tokens = self._words.encode(word, first=first)
+                if word_tokens(word) or (len(tokens) == 1 and not word.isalnum()):
+                    found.update(tokens)
+        return sorted(found)
 
     def __call__(self, sample: Sample, task: str) -> dict[str, Any]:
         """Encode one sample.
@@ -184,6 +211,8 @@ class PODProcessor:
         first, last_word = True, 0
         for part in sample.template.parts:
             if isinstance(part, Field):
+                if part.name == USER_FIELD and sample.user == UNNAMED_USER and self.indexing.user_words:
+                    last_word += 1  # the place of the user, whose word is left out
                 for word in self._id_words(part, sample, items):
                     tokens = self._words.encode(word, first=first)
                     last_word += 1
@@ -201,7 +230,8 @@ class PODProcessor:
 
     def _id_words(self, field: Field, sample: Sample, items: Mapping[str, Sequence[int]]) -> list[str]:
         if field.name == USER_FIELD:
-            return [self.indexing.user_word(sample.user)] if self.indexing.user_words else []
+            named = bool(self.indexing.user_words) and sample.user != UNNAMED_USER
+            return [self.indexing.user_word(sample.user)] if named else []
         if field.name not in items:
             raise ValueError(f"template {sample.template.text!r} has a field {field.name!r} that the sample lacks")
         return [self.indexing.item_word(item) for item in items[field.name]]

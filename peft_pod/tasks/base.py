@@ -15,6 +15,9 @@ from .template import Template
 
 USER_FIELD = "user"
 
+UNNAMED_USER = -1
+"""In the place of a user's position: one whom the input does not name."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -22,7 +25,7 @@ class Sample:
 
     Attributes:
         template: the text around the IDs.
-        user: fills the template's field `user`.
+        user: fills the template's field `user`; `UNNAMED_USER` leaves the field empty.
         items: items for every other field of the template, by the field's name.
         target_item: the answer of a task that names an item; `None` where the answer is text or is not known.
         target_text: the answer of a task that writes text.

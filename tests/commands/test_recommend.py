@@ -68,6 +68,27 @@ def test_seen_items_may_come_back(run, recommender):
     assert [item["item_id"] for item in items] == [item["item_id"] for item in expected]
 
 
+def test_only_allowed_items_from_a_file(run, recommender, tmp_path):
+    allowed = list(recommender.catalogue.item_ids[:25])
+    (tmp_path / "stock.txt").write_text("\ufeff" + "\n".join(allowed) + "\n\n", encoding="utf-8")
+    ask = ["recommend", "--run", run[0], "--num_users", 2, "--k", 5, "--json", "--allowed_items"]
+    done = call(*ask, tmp_path / "stock.txt")
+    assert done.status == 0, done.err
+    for line in done.out.splitlines():
+        row = json.loads(line)
+        expected = recommender.recommend(row["user"], k=5, allowed_items=allowed)
+        assert [item["item_id"] for item in row["items"]] == [item.item_id for item in expected]
+        assert {item["item_id"] for item in row["items"]} <= set(allowed)
+        assert set(row["items"][0]) == {"item_id", "title", "score"}
+    (tmp_path / "none.txt").write_text("\n", encoding="utf-8")
+    done = call(*ask, tmp_path / "none.txt")
+    assert (done.status, done.out) == (2, "")
+    assert "none.txt names no items; write one item ID a line" in done.err
+    done = call(*ask, tmp_path / "missing.txt")
+    assert (done.status, done.out) == (2, "")
+    assert "missing.txt" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,0 +1,169 @@
+"""From the corpus' own IDs to what a model is asked: who the user is, and what they took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from peft_pod.corpus.catalogue import Catalogue
+from peft_pod.processing import PODProcessor
+from peft_pod.tasks.base import UNNAMED_USER
+
+UnknownUsers = Literal["error", "history"]
+UnknownItems = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What to do with users and items that the model was not trained on.
+
+    Args:
+        users: `"error"`, or `"history"`: ask without the user's name.
+        items: `"error"`, or `"skip"`: leave the item out of the history.
+
+    Raises:
+        ValueError: one of them is none of these.
+    """
+
+    users: UnknownUsers = "error"
+    items: UnknownItems = "error"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("unknown_users", self.users, get_args(UnknownUsers)),
+            ("unknown_items", self.items, get_args(UnknownItems)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class UserHistory:
+    """What a user took, as far as the catalogue knows it.
+
+    Attributes:
+        items: positions of the items, oldest first.
+        skipped: IDs that the catalogue does not know and that were left out.
+    """
+
+    items: list[int]
+    skipped: tuple[str, ...] = ()
+
+
+class Questions:
+    """Looks users, items and histories up for a model.
+
+    Args:
+        catalogue: users and items.
+        processor: of the model; knows whether inputs name users.
+    """
+
+    def __init__(self, catalogue: Catalogue, processor: PODProcessor) -> None:
+        self.catalogue = catalogue
+        self.processor = processor
+
+    def user_position(self, user: str, task: str, unknown: Unknown) -> int:
+        """The position by which a task asks about a user, `UNNAMED_USER` for one that it does not name.
+
+        Where inputs do not name users, one that the model was not trained on is as good as any other.
+
+        Args:
+            user: the user's ID.
+            task: name of the task.
+            unknown: what to do with one that the catalogue does not know.
+
+        Raises:
+            ValueError: the user is unknown and must not be, or the task cannot ask without the user's name.
+        """
+        if self.catalogue.has_user(user) or (unknown.users == "error" and self.processor.indexing.user_words):
+            return self.catalogue.user_position(user)
+        if not isinstance(user, str):
+            raise ValueError(f"user {user!r} is not a string; IDs of users are strings")
+        if self.processor.indexing.user_words and not self.processor.knows_more_than_users(task):
+            raise ValueError(
+                f"user {user!r} is unknown, and the task {task!r} cannot be asked without a user: its question says "
+                "nothing of them but the name. Give a history where the model has a task that reads one"
+            )
+        return UNNAMED_USER
+
+    def history(self, user: str, given: Sequence[str] | None, unknown: Unknown) -> UserHistory:
+        """The history of a user: the given one, or the saved one where none is given.
+
+        Args:
+            user: the user's ID.
+            given: IDs of items, oldest first.
+            unknown: what to do with items that the catalogue does not know.
+
+        Raises:
+            ValueError: an item is unknown and must not be, nothing is left of the history, or none is given for a
+                user without a saved one.
+        """
+        if given is None:
+            if unknown.users == "history" and not self.catalogue.has_user(user):
+                raise ValueError(f"user {user!r} is unknown and there is no history to go by: pass history=")
+            return UserHistory(self.catalogue.history(self.catalogue.user_position(user)).tolist())
+        if isinstance(given, str):
+            raise ValueError(f"history must be a list of item IDs, got the string {given!r}")
+        if unknown.items == "error":
+            return UserHistory(self.item_positions(given))
+        skipped = tuple(item for item in given if not self.catalogue.has_item(item))
+        items = [self.catalogue.item_position(item) for item in given if self.catalogue.has_item(item)]
+        if skipped and not items:
+            raise ValueError(
+                f"nothing is left of the history of user {user!r}: the catalogue knows none of its {len(skipped)} "
+                f"items, such as {skipped[0]!r}"
+            )
+        return UserHistory(items, skipped)
+
+    def item_positions(self, item_ids: Sequence[str]) -> list[int]:
+        """Positions of items.
+
+        Raises:
+            ValueError: one is not in the catalogue.
+        """
+        return [self.catalogue.item_position(item_id) for item_id in item_ids]
+
+    def allowed_positions(self, allowed_items: Sequence[str] | None) -> list[int] | None:
+        """Positions of the items that may be recommended, each once; `None` for all.
+
+        Raises:
+            ValueError: it is a string, empty, or names an item that is not in the catalogue.
+        """
+        if allowed_items is None:
+            return None
+        if isinstance(allowed_items, str):
+            raise ValueError(f"allowed_items must be a list of item IDs, got the string {allowed_items!r}")
+        wanted = list(dict.fromkeys(allowed_items))
+        if not wanted:
+            raise ValueError("allowed_items is empty: name the items that may be recommended, or leave it out for all")
+        wrong = [item_id for item_id in wanted if not self.catalogue.has_item(item_id)]
+        if wrong:
+            raise ValueError(
+                f"allowed_items names {len(wrong)} items that are not in the catalogue of "
+                f"{len(self.catalogue.item_ids)} items, such as {wrong[0]!r}: leave them out"
+            )
+        return self.item_positions(wanted)
+
+
+def lists_of_users(value: Any, num_users: int, single: bool, name: str) -> list[Sequence[str]]:
+    """One list of item IDs for each user.
+
+    Args:
+        value: what was given: such a list for one user, a list of lists for a list of users.
+        num_users: how many users there are.
+        single: whether one user was given, not a list.
+        name: of the argument, for errors.
+
+    Raises:
+        ValueError: it is a string, holds strings where lists should be, or has not one list for each user.
+    """
+    if isinstance(value, str):
+        raise ValueError(f"{name} must be a list of item IDs, got the string {value!r}")
+    lists = [value] if single else list(value)
+    if len(lists) != num_users:
+        raise ValueError(f"{name} has {len(lists)} lists for {num_users} users: give one list a user")
+    for user_items in lists:
+        if isinstance(user_items, str):
+            raise ValueError(f"for a list of users, {name} must be a list of lists of item IDs")
+    return lists
