@@ -328,6 +328,13 @@ class Switched:
         self.active_adapter = name
 
 
+def wait_until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "waited for ten seconds"
+        time.sleep(0.001)
+
+
 def test_turns_let_the_same_adapter_in_together_and_others_in_order():
     model, turns = Switched(), AdapterTurns()
     together = threading.Barrier(2, timeout=10)
@@ -344,12 +351,10 @@ def test_turns_let_the_same_adapter_in_together_and_others_in_order():
     first = [threading.Thread(target=use, args=("a", True)) for _ in range(2)]
     for thread in first:
         thread.start()
-    while together.n_waiting or len(entered) < 2:
-        time.sleep(0.001)
+    wait_until(lambda: len(entered) == 2)
     other = threading.Thread(target=use, args=("b",))
     other.start()
-    while not turns._waiting:
-        time.sleep(0.001)
+    wait_until(lambda: turns._waiting)
     late = threading.Thread(target=use, args=("a",))  # it could go in at once, but `b` was here before
     late.start()
     time.sleep(0.05)
