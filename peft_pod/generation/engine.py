@@ -111,6 +111,37 @@ class GenerationEngine:
         self._run(samples, task, run)
         return RankedItems(items, scores)
 
+    def rank_candidates(self, samples: Sequence[Sample], task: str) -> RankedItems:
+        """Rank all candidates of each sample by their exact scores.
+
+        The fast method takes one pass of the decoder over the tree of the candidates' tokens, `generate` as many beams
+        as there are candidates.
+
+        Args:
+            samples: the questions, all of one task, with candidates.
+            task: its name.
+
+        Returns:
+            All candidates, best first; `(rows, longest list of candidates)`.
+        """
+        lists = [[] if sample.candidates is None else list(sample.candidates) for sample in samples]
+        longest = max(map(len, lists))
+        if not self._search.is_fast:
+            return self.find_items(samples, task, k=longest, num_beams=longest, exclude=False)
+        items = np.full((len(samples), longest), -1, dtype=np.int64)
+        for row, listed in enumerate(lists):
+            items[row, : len(listed)] = listed
+        scores = np.full(items.shape, -np.inf)
+
+        def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
+            asked = torch.from_numpy(items[rows]).to(batch["input_ids"].device)
+            prefix = [self.model.config.decoder_start_token_id]
+            scores[rows] = self._search.score(batch, asked, decoder_prefix=prefix).cpu().numpy()
+
+        self._run(samples, task, run)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return RankedItems(np.take_along_axis(items, order, 1), np.take_along_axis(scores, order, 1))
+
     def write_text(
         self,
         samples: Sequence[Sample],

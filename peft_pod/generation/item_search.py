@@ -18,6 +18,7 @@ from .trie import ItemTrie
 Method = Literal["auto", "fast", "generate"]
 Precision = Literal["float32", "bfloat16"]
 
+_PAIRS_OF_NODES = 2**21
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -144,9 +145,17 @@ class ItemSearch:
         if self._fast is None:
             raise ValueError("exact scores need the fast method, which does not cover this model")
         trie = self.trie = self.trie.to(items.device)
-        tree = self._fast.tree(*self._fast.encode(inputs))
+        encoded, mask = self._fast.encode(inputs)
         edge_scores = self._edge_scores(self._fast.weights())
-        return score_items(tree, edge_scores, trie, items, leading=_leading(self._fast, decoder_prefix))
+        leading = _leading(self._fast, decoder_prefix)
+        # Every node of a tree is asked whether it sees every other.
+        nodes = items.shape[1] * trie.max_depth
+        rows = max(1, _PAIRS_OF_NODES // nodes**2)
+        scores = [
+            score_items(self._fast.tree(*part), edge_scores, trie, listed, leading=leading)
+            for *part, listed in zip(encoded.split(rows), mask.split(rows), items.split(rows), strict=True)
+        ]
+        return torch.cat(scores)
 
     def _edge_scores(self, weights: T5Weights) -> EdgeScores:
         if self._scores is None or self._scores[0] is not weights:

@@ -278,7 +278,7 @@ class Recommender:
         unknown_users: UnknownUsers = "error",
         unknown_items: UnknownItems = "error",
     ) -> list[Recommendation] | list[list[Recommendation]]:
-        """Rank candidates for the user, all of them, by as many beams as there are candidates, which makes it exact.
+        """Rank candidates for the user, all of them, by their exact scores.
 
         Each comes back with its log-probability and with its probability among the candidates.
 
@@ -326,7 +326,7 @@ class Recommender:
         longest = max(map(len, lists))
         kept = longest if k is None else _positive("k", k)
         with self._turn():
-            found = self.engine.find_items(samples, task.name, k=longest, num_beams=longest, exclude=False)
+            found = self.engine.rank_candidates(samples, task.name)
         results = [
             self._recommendations(items, scores, _softmax(scores))[:kept]
             for items, scores in zip(found.items, found.scores, strict=True)

@@ -87,7 +87,7 @@ def test_other_formats_give_the_same(run, recommender, tmp_path, ending):
     assert tables[0] == tables[1]
 
 
-def test_a_kill_at_any_file_operation_changes_nothing(run, users, tmp_path):
+def test_a_kill_at_every_third_file_operation_changes_nothing(run, users, tmp_path):
     """Killed before the n-th, once each in a folder of its own, then started again."""
     expected = tmp_path / "expected.parquet"
     assert batch(run, users, expected).status == 0

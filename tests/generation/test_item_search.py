@@ -167,6 +167,22 @@ def test_exact_scores_are_those_of_teacher_forcing(kind: str, prefix: tuple[int,
             assert float(found[row, place]) == pytest.approx(right, abs=1e-4)
 
 
+def test_exact_scores_do_not_depend_on_how_many_trees_are_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("t5", "frozen")
+    inputs = make_inputs(model)
+    search = ItemSearch(model, ItemTrie(make_items(random.Random(6), 40, (), 3), EOS), method="fast")
+    listed = torch.stack([torch.randperm(40)[:12] for _ in range(ROWS)])
+    together = search.score(inputs, listed)
+    trees = []
+    monkeypatch.setattr("peft_pod.generation.item_search._PAIRS_OF_NODES", 2 * (12 * 4) ** 2)
+    monkeypatch.setattr(
+        T5Inference, "tree", lambda self, *part, make=T5Inference.tree: trees.append(len(part[0])) or make(self, *part)
+    )
+    apart = search.score(inputs, listed)
+    assert trees == [2, 2, 1]
+    torch.testing.assert_close(apart, together, atol=1e-5, rtol=0)
+
+
 def test_with_a_beam_for_each_item_the_search_is_exact() -> None:
     model = make_model("t5", "frozen")
     inputs = make_inputs(model)
