@@ -220,6 +220,18 @@ def test_bfloat16_gives_nearly_the_same_scores() -> None:
     assert float((exact - rounded).abs().max()) < 0.05 * float(exact.std())
 
 
+def test_a_base_that_is_held_in_bfloat16_is_searched_in_float32() -> None:
+    trie = ItemTrie(make_items(random.Random(4), 50, (), 3), EOS)
+    listed = torch.arange(50).expand(ROWS, -1)
+    base = make_base("t5").to(torch.bfloat16)
+    found = ItemSearch(base, trie, method="fast").score(make_inputs(base), listed)
+    # The same numbers, without the rounding of what layers make of them.
+    base.float()
+    expected = ItemSearch(base, trie, method="fast").score(make_inputs(base), listed)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert not ItemSearch(base.half(), trie).is_fast
+
+
 def test_changed_weights_and_switched_adapters_are_seen() -> None:
     model = make_model("t5", "frozen")
     model.add_adapter("second", PODConfig(num_tasks=2, num_virtual_tokens=3))
