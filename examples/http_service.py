@@ -2,7 +2,7 @@
 
     pip install 'peft_pod[serve]'
     python examples/http_service.py --run runs/demo [--port 8000]
-    curl -s localhost:8000/recommend -H 'content-type: application/json' -d '{"users": [{"user": "u0007"}], "k": 5}'
+    curl -s localhost:8000/recommend -H 'content-type: application/json' -d '{"users": [{"user": "reader-7"}], "k": 5}'
 
 `/docs` describes the requests, their limits included. It answers whoever can reach it: put what checks clients and the
 size of bodies in front of it.
