@@ -23,7 +23,7 @@ from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
 
 from .adapter_turns import chosen_adapter, turns_of
 from .arguments import listed, lists_of_users, positive, same_length
-from .engine import GenerationEngine
+from .engine import GenerationEngine, Scoring, check_scoring
 from .questions import Questions, Unknown, UnknownItems, UnknownUsers, UserHistory, warn_of_skipped
 from .results import Recommendation, UserRecommendations
 from .rows import check_rows, length_of, user_and_history
@@ -239,6 +239,8 @@ class Recommender:
         history: Sequence[str] | None = None,
         k: int | None = None,
         *,
+        scoring: Scoring = "exact",
+        num_beams: int | None = None,
         unknown_users: UnknownUsers = "error",
         unknown_items: UnknownItems = "error",
     ) -> list[Recommendation]: ...
@@ -251,6 +253,8 @@ class Recommender:
         history: list[list[str]] | None = None,
         k: int | None = None,
         *,
+        scoring: Scoring = "exact",
+        num_beams: int | None = None,
         unknown_users: UnknownUsers = "error",
         unknown_items: UnknownItems = "error",
     ) -> list[list[Recommendation]]: ...
@@ -262,10 +266,12 @@ class Recommender:
         history: Sequence[str] | list[list[str]] | None = None,
         k: int | None = None,
         *,
+        scoring: Scoring = "exact",
+        num_beams: int | None = None,
         unknown_users: UnknownUsers = "error",
         unknown_items: UnknownItems = "error",
     ) -> list[Recommendation] | list[list[Recommendation]]:
-        """Rank candidates for the user, all of them, by their exact scores.
+        """Rank candidates for the user: all of them, by their exact scores, unless beam search is asked for.
 
         Each comes back with its log-probability and with its probability among the candidates.
 
@@ -276,18 +282,23 @@ class Recommender:
                 given, candidates are ranked as what comes after it, by the sequential task or, where the model has
                 none, the top-N task. Where it is left out, by the top-N task, which may read the saved history.
             k: how many of the best to return; all of them where it is left out.
+            scoring: `"exact"` scores every candidate; or `"beam"`, as in the paper, searches them. A search may miss
+                good candidates whose IDs begin badly, and those that it did not find are left out: it finds as many
+                as there are beams at most. Where it did not find all, there are no probabilities.
+            num_beams: beams of the search, at least k; the settings' (20) where it is left out, or k, if that is more.
             unknown_users: see `recommend`. A top-N task that reads no history says nothing of a user but the name and
                 cannot be asked without it.
             unknown_items: see `recommend`; candidates must be known.
 
         Raises:
-            ValueError: a user or an item is unknown, or there are no candidates.
+            ValueError: a user or an item is unknown, there are no candidates, or `scoring` and `num_beams` do not fit.
 
         Warns:
             UserWarning: items of histories were skipped; once a call, with how many and the first few.
         """
         users, single = listed(user)
         unknown = Unknown(unknown_users, unknown_items)
+        num_beams = self._beams_to_rank(scoring, num_beams, k)
         lists = [
             self._questions.item_positions(items)
             for items in lists_of_users(candidates, len(users), single, "candidates")
@@ -310,13 +321,11 @@ class Recommender:
                 samples.append(_among(task.query(position, taken.items), items))
             else:
                 samples.append(task.query(position, items, history=taken.items))
-        longest = max(map(len, lists))
-        kept = longest if k is None else positive("k", k)
         with self._turn():
-            found = self.engine.rank_candidates(samples, task.name)
+            found = self.engine.rank_candidates(samples, task.name, scoring=scoring, num_beams=num_beams)
         results = [
-            self._recommendations(items, scores, _softmax(scores))[:kept]
-            for items, scores in zip(found.items, found.scores, strict=True)
+            self._recommendations(items, scores, _among_all(items, scores, len(asked)))[:k]
+            for items, scores, asked in zip(found.items, found.scores, lists, strict=True)
         ]
         warn_of_skipped(users, histories)
         return results[0] if single else results
@@ -425,6 +434,17 @@ class Recommender:
 
     # Helpers
 
+    def _beams_to_rank(self, scoring: Scoring, num_beams: int | None, k: int | None) -> int | None:
+        check_scoring(scoring, num_beams)
+        least = 1 if k is None else positive("k", k)
+        if num_beams is not None and num_beams < least:
+            raise ValueError(
+                f"num_beams={num_beams} beams find {num_beams} candidates at most, but k={k} are asked for"
+            )
+        if scoring == "beam" and num_beams is None:
+            return max(self.settings.item_beams, least)
+        return num_beams
+
     def _task(self, kind: type[Any]) -> Any:
         return self.processor.task(kind.name)
 
@@ -481,7 +501,9 @@ def _among(sample: Sample, candidates: list[int]) -> Sample:
     return replace(sample, candidates=candidates)
 
 
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities from log-probabilities of which the first is the largest; 0 for −inf."""
+def _among_all(items: IntArray, scores: np.ndarray, num_candidates: int) -> np.ndarray | None:
+    """Probabilities of candidates from log-probabilities, the largest first; `None` where not all were found."""
+    if (items >= 0).sum() < num_candidates:
+        return None
     weights = np.exp(scores - scores[0])
     return np.asarray(weights / weights.sum())
