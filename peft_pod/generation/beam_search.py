@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .constraint import TrieConstraint
 from .evaluating import evaluating
+from .own_settings import OwnSettings
 from .trie import ItemTrie
 
 _UNFINISHED = -5e8
@@ -108,7 +109,7 @@ def search_items(
         )
     written = output.sequences[:, given.shape[1] :]
     if num_beams == 1:
-        scores = _greedy_scores(output.scores if renormalise else output.logits, written, trie.eos_token_id)
+        scores = written_scores(output.scores if renormalise else output.logits, written, trie.eos_token_id)
     else:
         scores = output.sequences_scores
     items = trie.item(trie.walk(output.sequences[:, len(leading) :]))
@@ -119,16 +120,6 @@ def search_items(
         items=torch.where(found, items.view(batch_size, k), -1),
         scores=torch.where(found, scores, -torch.inf),
     )
-
-
-class _SearchConfig(GenerationConfig):
-    """Generation settings that stay as they were given: `generate` fills unset ones from the model's own otherwise."""
-
-    def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> dict[str, Any]:
-        # Custom entries are allowed only where the model's own settings come in.
-        if allow_custom_entries:
-            return kwargs
-        return super().update(defaults_only=defaults_only, **kwargs)
 
 
 def _search_config(
@@ -145,10 +136,10 @@ def _search_config(
         "return_dict_in_generate": True,
     }
     if num_beams == 1:
-        return _SearchConfig(**common, output_logits=True, output_scores=True)
+        return OwnSettings(**common, output_logits=True, output_scores=True)
     # Log-probabilities only fall as an ID grows, so the search may end where no beam can still rise above what is
     # finished, which "never" means; other settings end it earlier or weigh the length.
-    return _SearchConfig(**common, output_scores=True, early_stopping="never", length_penalty=0.0)
+    return OwnSettings(**common, output_scores=True, early_stopping="never", length_penalty=0.0)
 
 
 class _BeamCache(EncoderDecoderCache):
@@ -188,7 +179,7 @@ def _token_scores(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return logits.float().log_softmax(dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
 
 
-def _greedy_scores(logits: Sequence[torch.Tensor], written: torch.Tensor, eos_token_id: int) -> torch.Tensor:
+def written_scores(logits: Sequence[torch.Tensor], written: torch.Tensor, eos_token_id: int) -> torch.Tensor:
     """Scores of rows written greedily, up to and with their end-of-sequence token; shape `(rows,)`."""
     scores = _token_scores(torch.stack(tuple(logits), dim=1), written)
     is_eos = written == eos_token_id

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import LogitsProcessorList
 
 from peft_pod.corpus.split import IntArray
 from peft_pod.processing import PODCollator, PODProcessor
@@ -19,7 +18,8 @@ from peft_pod.tasks import Sample
 from .arguments import positive
 from .item_search import ItemSearch
 from .settings import GenerationSettings
-from .text_constraint import TextConstraint, TextVocabulary, check_text_limits
+from .text_constraint import TextVocabulary, check_text_limits
+from .text_search import TextSearch
 from .trie import ItemTrie
 
 Scoring = Literal["exact", "beam"]
@@ -67,6 +67,11 @@ class GenerationEngine:
     def text_vocabulary(self) -> TextVocabulary:
         """Which tokens of the tokenizer a written text may hold."""
         return TextVocabulary.of(self.processor.tokenizer, self.processor.id_token_ids())
+
+    @cached_property
+    def text_search(self) -> TextSearch:
+        """Writes texts, by the method by which items are searched."""
+        return TextSearch(self.model, self.text_vocabulary, self._search.inference)
 
     def find_items(
         self,
@@ -182,24 +187,17 @@ class GenerationEngine:
         max_tokens = self.processor.max_target_length if max_tokens is None else max_tokens
         check_text_limits(min_tokens, max_tokens)
         texts = [""] * len(samples)
-        tokenizer = self.processor.tokenizer
 
         def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
-            self.model.eval()
-            with torch.no_grad():
-                written = self.model.generate(
-                    **batch,
-                    num_beams=num_beams or self.settings.text_beams,
-                    max_new_tokens=max_tokens,
-                    do_sample=False,
-                    forced_bos_token_id=None,
-                    # A base that must end at the last place could not write a text that needs this place.
-                    forced_eos_token_id=None,
-                    logits_processor=LogitsProcessorList(
-                        [TextConstraint(self.text_vocabulary, min_tokens, max_tokens)]
-                    ),
-                )
-            for row, text in zip(rows, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+            written = self.text_search(
+                batch,
+                num_beams=num_beams or self.settings.text_beams,
+                min_tokens=min_tokens,
+                max_tokens=max_tokens,
+                decoder_prefix=[self.model.config.decoder_start_token_id],
+            )
+            decoded = self.processor.tokenizer.batch_decode(written.tokens, skip_special_tokens=True)
+            for row, text in zip(rows, decoded, strict=True):
                 texts[row] = text.strip()
 
         self._run(samples, task, run)

@@ -76,6 +76,11 @@ class ItemSearch:
         """Whether the fast method is used."""
         return self._fast is not None
 
+    @property
+    def inference(self) -> T5Inference | None:
+        """What the fast method runs on; `None` where `generate` is used."""
+        return self._fast
+
     @torch.no_grad()
     def __call__(
         self,

@@ -128,14 +128,33 @@ class TextConstraint(LogitsProcessor):
         """
         self._fit(scores)
         written = input_ids[:, self.num_leading_tokens :]
-        is_empty = self._empty[written].all(dim=1)
-        masked = scores.masked_fill(self._forbidden, -torch.inf)
-        if written.shape[1] >= self.max_tokens - 1:
-            masked = masked.masked_fill(is_empty[:, None] & self._empty, -torch.inf)
-        may_end = ~is_empty & (written.shape[1] >= self.min_tokens)
-        eos = self.vocabulary.eos_token_id
-        masked[:, eos] = torch.where(may_end, masked[:, eos], -torch.inf)
+        masked = scores.clone()
+        self.forbid_(masked, self._empty[written].all(dim=1), written.shape[1])
         return masked
+
+    def forbid_(self, scores: torch.Tensor, is_empty: torch.Tensor, num_written: int) -> None:
+        """Mask the scores of the next token in place.
+
+        Args:
+            scores: see `__call__`.
+            is_empty: whether what is written of each text is blank, BoolTensor of shape `(rows,)`.
+            num_written: how many tokens of it are written.
+        """
+        self._fit(scores)
+        scores.masked_fill_(self._forbidden, -torch.inf)
+        if num_written >= self.max_tokens - 1:
+            scores.masked_fill_(is_empty[:, None] & self._empty, -torch.inf)
+        ends = scores[:, self.vocabulary.eos_token_id]
+        ends.masked_fill_(is_empty | (num_written < self.min_tokens), -torch.inf)
+
+    def still_empty(self, is_empty: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Whether what is written stays blank with one more token each.
+
+        Args:
+            is_empty: see `forbid_`, of any shape.
+            tokens: written next, the same shape. Scores have been masked before.
+        """
+        return is_empty & self._empty[tokens]
 
     def _fit(self, scores: torch.Tensor) -> None:
         """Move the masks to the scores' device; what the model has beyond the tokenizer decodes to nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -13,19 +13,54 @@ from .t5.decoder import NO_PARENT, DecodedTree
 from .trie import NO_NODE, ROOT, Children, ItemTrie
 
 
-@dataclass
-class _Beams:
-    """The beginnings of IDs that are followed.
+class _Beams(NamedTuple):
+    """The beginnings of IDs that are followed, best first.
 
     Attributes:
         nodes: where each stands in the trie, −1 for none; shape `(batch, beams)`, as the others.
-        places: of its last token in the decoded tree.
+        above: the place in the decoded tree of the token before its last one; its last one is not decoded yet.
         scores: log-probabilities of the tokens, −inf for none.
     """
 
     nodes: torch.Tensor
-    places: torch.Tensor
+    above: torch.Tensor
     scores: torch.Tensor
+
+    def part(self, columns: slice) -> _Beams:
+        """Some of them."""
+        return _Beams(*(value[:, columns] for value in self))
+
+    def better_than(self, bound: torch.Tensor) -> _Beams:
+        """Those whose scores are above a bound for each input, shape `(batch,)`; as many as the most an input has."""
+        dropped = self.scores <= bound[:, None]
+        kept = self.part(slice(int((~dropped).sum(1).amax())))
+        dropped = dropped[:, : kept.nodes.shape[1]]
+        return _Beams(
+            kept.nodes.masked_fill(dropped, NO_NODE), kept.above, kept.scores.masked_fill(dropped, -torch.inf)
+        )
+
+
+class _Continuations(NamedTuple):
+    """What follows the beams of each input, best first.
+
+    Attributes:
+        scores: log-probabilities, −inf for none; shape `(batch, continuations)`, as the others.
+        nodes: in the trie.
+        places: in the decoded tree, of the beam's last token.
+    """
+
+    scores: torch.Tensor
+    nodes: torch.Tensor
+    places: torch.Tensor
+
+    def best(self, most: int) -> _Continuations:
+        """The best ones."""
+        scores, order = self.scores.topk(min(most, self.scores.shape[1]), dim=1)
+        return _Continuations(scores, self.nodes.gather(1, order), self.places.gather(1, order))
+
+    def beside(self, others: _Continuations) -> _Continuations:
+        """With others of the same inputs, in no order."""
+        return _Continuations(*(torch.cat(pair, dim=1) for pair in zip(self, others, strict=True)))
 
 
 def start_tree(tree: DecodedTree, leading: Sequence[int], trie: ItemTrie, batch_size: int) -> torch.Tensor:
@@ -69,38 +104,136 @@ def search_tree(
         Items by position, −1 where fewer were found, and their log-probabilities, −inf there; shape `(batch, k)` each.
     """
     batch, device = allowed.batch_size, trie.device
+    most = 2 * num_beams
     states = start_tree(tree, leading, trie, batch)
     prefix_nodes, prefix_scores = _prefix(states, edge_scores, trie)
     level = len(trie.common_prefix)
-    beams = _Beams(
+    asked = _Asked(tree, edge_scores, trie, allowed)
+    start = _Beams(
         nodes=torch.full((batch, 1), prefix_nodes[-1], device=device),
-        places=torch.full((batch, 1), tree.size - 1, device=device),
+        above=torch.full((batch, 1), NO_PARENT, device=device),
         scores=prefix_scores[:, None],
     )
-    states = states[:, -1:]
-    items = torch.full((batch, k), NO_NODE, device=device)
-    item_scores = torch.full((batch, k), -torch.inf, device=device)
+    following = asked.following(start, states[:, -1:], tree.size - 1, level).best(most)
+    all_items = torch.full((batch, k), NO_NODE, device=device)
+    all_scores = torch.full((batch, k), -torch.inf, device=device)
+    items, item_scores = all_items, all_scores
     while True:
-        scores, nodes, parents = _continuations(beams, states, edge_scores, trie, allowed, 2 * num_beams, level)
-        found = trie.item(nodes)
+        found = trie.item(following.nodes)
         is_leaf = found >= 0
-        ended = is_leaf & (torch.arange(nodes.shape[1], device=device) < num_beams)
-        item_scores, order = torch.cat([item_scores, scores.masked_fill(~ended, -torch.inf)], 1).topk(k, dim=1)
+        ended = is_leaf & (torch.arange(found.shape[1], device=device) < num_beams)
+        item_scores, order = torch.cat([item_scores, following.scores.masked_fill(~ended, -torch.inf)], 1).topk(k)
         items = torch.cat([items, found], dim=1).gather(1, order)
-        going = scores.masked_fill(is_leaf | (scores <= item_scores[:, -1:]), -torch.inf)
-        alive = int((going > -torch.inf).sum(1).amax())
-        if not alive:
-            return items.masked_fill(item_scores == -torch.inf, NO_NODE), item_scores
-        going, order = going.topk(min(num_beams, alive), dim=1)
-        parents, nodes = parents.gather(1, order), nodes.gather(1, order)
-        size = tree.size
-        states = tree.grow(trie.tokens[nodes].clamp(min=0), beams.places.gather(1, parents))
+        going = following.scores.masked_fill(is_leaf | (following.scores <= item_scores[:, -1:]), -torch.inf)
+        alive = (going > -torch.inf).sum(1)
+        is_done = alive == 0
+        if bool(is_done.any()):
+            all_items[asked.rows[is_done]], all_scores[asked.rows[is_done]] = items[is_done], item_scores[is_done]
+            if bool(is_done.all()):
+                return all_items.masked_fill(all_scores == -torch.inf, NO_NODE), all_scores
+            left = (~is_done).nonzero().flatten()
+            asked.keep(left)
+            items, item_scores, going, alive = items[left], item_scores[left], going[left], alive[left]
+            following = _Continuations(*(value[left] for value in following))
+        going, order = going.topk(min(num_beams, int(alive.amax())), dim=1)
         beams = _Beams(
-            nodes=nodes.masked_fill(going == -torch.inf, NO_NODE),
-            places=torch.arange(size, tree.size, device=device).expand(batch, -1),
+            nodes=following.nodes.gather(1, order).masked_fill(going == -torch.inf, NO_NODE),
+            above=following.places.gather(1, order),
             scores=going,
         )
         level += 1
+        following = _followed(asked, beams, item_scores, num_beams, level).best(most)
+
+
+class _Asked:
+    """What a search asks of the model and the trie for the inputs that are not done.
+
+    Args:
+        tree: of the inputs.
+        edge_scores: of the model.
+        trie: the items.
+        allowed: which of them may be found.
+
+    Attributes:
+        trie: the items.
+        rows: which inputs are not done.
+    """
+
+    def __init__(self, tree: DecodedTree, edge_scores: EdgeScores, trie: ItemTrie, allowed: ItemFilter) -> None:
+        self._tree = tree
+        self._edge_scores = edge_scores
+        self.trie = trie
+        self._allowed = allowed
+        self.rows = torch.arange(allowed.batch_size, device=trie.device)
+
+    def keep(self, left: torch.Tensor) -> None:
+        """Go on with some of the inputs, given by their places among those that are not done, ascending."""
+        self._tree.keep(left)
+        self.rows = self.rows[left]
+
+    def decoded(self, beams: _Beams, level: int) -> _Continuations:
+        """Decode the last tokens of beams that stand at a depth of the trie, and look at what follows."""
+        place = self._tree.size
+        states = self._tree.grow(self.trie.tokens[beams.nodes].clamp(min=0), beams.above)
+        return self.following(beams, states, place, level)
+
+    def following(self, beams: _Beams, states: torch.Tensor, place: int, level: int) -> _Continuations:
+        """What follows beams.
+
+        Args:
+            beams: at a depth of the trie.
+            states: the decoder's, shape `(batch, beams, width)`.
+            place: of the first beam's last token in the decoded tree; the others' stand behind it.
+            level: the depth.
+        """
+        batch, width = beams.nodes.shape
+        edges = self.trie.children(beams.nodes.flatten())
+        rows = edges.parents.div(width, rounding_mode="floor")
+        if not self._allowed.allows_all:
+            keep = self._allowed.leads_to_item(self.rows[rows], edges.nodes)
+            rows, edges = rows[keep], Children(*(column[keep] for column in edges))
+        scores = self._edge_scores(states.flatten(0, 1), edges, level) + beams.scores.flatten()[edges.parents]
+        counts = torch.bincount(rows, minlength=batch)
+        columns = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+        shape = (batch, int(counts.max()))
+        found = _Continuations(
+            scores=scores.new_full(shape, -torch.inf),
+            nodes=torch.full(shape, ROOT, device=rows.device),
+            places=torch.full(shape, place, device=rows.device),
+        )
+        found.scores[rows, columns] = scores
+        found.nodes[rows, columns] = edges.nodes
+        found.places[rows, columns] = place + edges.parents % width
+        return found
+
+    def mostly_end(self, beams: _Beams) -> bool:
+        """Whether an ID ends with at least half of the beams."""
+        edges = self.trie.children(beams.nodes.flatten())
+        return 2 * int((self.trie.item(edges.nodes) >= 0).sum()) >= int((beams.nodes >= 0).sum())
+
+
+def _followed(asked: _Asked, beams: _Beams, item_scores: torch.Tensor, num_beams: int, level: int) -> _Continuations:
+    """What follows beams, but for what cannot be among the k items that are found.
+
+    Args:
+        asked: model and trie.
+        beams: best first.
+        item_scores: of the k best items so far, shape `(batch, k)`.
+        num_beams: of the search.
+        level: the depth of the beams in the trie.
+    """
+    k = item_scores.shape[1]
+    first, rest = beams.part(slice(k)), beams.part(slice(k, None))
+    if not rest.nodes.shape[1] or not asked.mostly_end(first):
+        return asked.decoded(beams, level)
+    # Where the best beams end, the others may have no chance any more, and need not be decoded. What ends above all
+    # that can follow the others is found, whatever follows them.
+    following = asked.decoded(first, level)
+    ranked = following.best(num_beams)
+    sure = (asked.trie.item(ranked.nodes) >= 0) & (ranked.scores >= rest.scores[:, :1])
+    bound = torch.cat([item_scores, ranked.scores.masked_fill(~sure, -torch.inf)], 1).topk(k, dim=1).values[:, -1]
+    rest = rest.better_than(bound)
+    return following.beside(asked.decoded(rest, level)) if rest.nodes.shape[1] else following
 
 
 def score_items(
@@ -181,32 +314,3 @@ def _prefix(states: torch.Tensor, edge_scores: EdgeScores, trie: ItemTrie) -> tu
         )
         scores = scores + edge_scores(states[:, step], edges, step)
     return nodes, scores
-
-
-def _continuations(
-    beams: _Beams,
-    states: torch.Tensor,
-    edge_scores: EdgeScores,
-    trie: ItemTrie,
-    allowed: ItemFilter,
-    most: int,
-    level: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The best continuations of each input, best first: scores, nodes and beams; shape `(batch, most or fewer)`."""
-    batch, width = beams.nodes.shape
-    edges = trie.children(beams.nodes.flatten())
-    rows = edges.parents.div(width, rounding_mode="floor")
-    if not allowed.allows_all:
-        keep = allowed.leads_to_item(rows, edges.nodes)
-        rows, edges = rows[keep], Children(*(column[keep] for column in edges))
-    scores = edge_scores(states.flatten(0, 1), edges, level) + beams.scores.flatten()[edges.parents]
-    counts = torch.bincount(rows, minlength=batch)
-    columns = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    table = scores.new_full((batch, int(counts.max())), -torch.inf)
-    table[rows, columns] = scores
-    best, chosen = table.topk(min(most, table.shape[1]), dim=1)
-    edge_of = torch.zeros_like(table, dtype=torch.long)
-    edge_of[rows, columns] = torch.arange(len(rows), device=rows.device)
-    edge = edge_of.gather(1, chosen)
-    nodes = edges.nodes[edge].masked_fill(best == -torch.inf, ROOT)
-    return best, nodes, (edges.parents % width)[edge].masked_fill(best == -torch.inf, 0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -92,25 +94,35 @@ def test_masks_are_checked():
 # A model with rigged logits
 
 
-def make_recommender(indexing_name="random", id_tokens="whole", **indexing_options):
+@pytest.fixture(params=["fast", "generate"])
+def method(request):
+    return request.param
+
+
+def make_recommender(indexing_name="random", id_tokens="whole", method="auto", beams=7, **indexing_options):
     split = hand_made_corpus().split()
     indexing = load_indexing(indexing_name, **indexing_options).fit(split.train, seed=1)
     tasks = [load_task("explanation")]
     tokenizer = build_tokenizer("scratch:tiny", split.train, indexing, tasks, vocabulary_size=400, id_tokens=id_tokens)
     processor = PODProcessor(tokenizer, indexing, tasks)
     model = build_model("scratch:tiny", processor, num_virtual_tokens=2, max_whole_words=16, train_base=True)
-    return Recommender(model.eval(), processor, Catalogue.from_split(split), GenerationSettings(batch_size=2))
+    settings = GenerationSettings(batch_size=2, method=method, text_beams=beams)
+    return Recommender(model.eval(), processor, Catalogue.from_split(split), settings)
 
 
-def rig(recommender, biases):
+def rig(recommender, biases, monkeypatch):
     """Add numbers to the logits of tokens, whatever the input is."""
-
-    def push(module, arguments, output):
-        for token, bias in biases.items():
-            output[..., token] += bias
-        return output
-
-    return recommender.model.get_base_model().lm_head.register_forward_hook(push)
+    added = torch.zeros(recommender.model.config.vocab_size)
+    for token, bias in biases.items():
+        added[token] = bias
+    inference = recommender.engine.text_search.inference
+    if inference is None:
+        head = recommender.model.get_base_model().lm_head
+        monkeypatch.setattr(head, "forward", lambda states: type(head).forward(head, states) + added)
+    else:
+        weights = inference.weights()
+        rigged = dataclasses.replace(weights, head=lambda states: weights.head(states) + added)
+        monkeypatch.setattr(inference, "weights", lambda: rigged)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -118,21 +130,22 @@ def rig(recommender, biases):
     ("kind", "options"),
     [("random", {}), ("random", {"users": "tokens"}), ("semantic", {}), ("atomic", {"users": "tokens"})],
 )
-def test_ids_are_not_written_though_the_model_wants_to(kind, options, beams):
+def test_ids_are_not_written_though_the_model_wants_to(kind, options, beams, method, monkeypatch):
     if kind == "semantic":
         pytest.importorskip("sklearn")
         options = {}
-    recommender = make_recommender(kind, **options)
+    recommender = make_recommender(kind, method=method, beams=beams, **options)
     processor, tokenizer = recommender.processor, recommender.processor.tokenizer
     ids = processor.id_token_ids()
     words = [*processor.indexing.item_words, *processor.indexing.user_words]
-    rig(recommender, dict.fromkeys(ids, 50.0))
-    recommender.settings = recommender.engine.settings = GenerationSettings(text_beams=beams)
+    rig(recommender, dict.fromkeys(ids, 50.0), monkeypatch)
     samples = [processor.task("explanation").query(0, item) for item in range(6)]
     texts = recommender.engine.write_text(samples, "explanation", max_tokens=6)
     for text in texts:
         assert text
         assert not any(word in text for word in words)
+    if method == "fast":
+        return
     # The rigged model does write them where nothing constrains it.
     batch = {name: torch.tensor([value]) for name, value in processor(samples[0], "explanation").items()}
     free = recommender.model.generate(**batch, max_new_tokens=3, num_beams=beams, do_sample=False)
@@ -142,50 +155,51 @@ def test_ids_are_not_written_though_the_model_wants_to(kind, options, beams):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("wanted", ["</s>", "<pad>", "<unk>", "▁"])
-def test_a_text_is_never_empty(wanted, beams):
-    recommender = make_recommender()
-    recommender.engine.settings = GenerationSettings(text_beams=beams)
+def test_a_text_is_never_empty(wanted, beams, method, monkeypatch):
+    recommender = make_recommender(method=method, beams=beams)
     token = recommender.processor.tokenizer.convert_tokens_to_ids(wanted)
-    rig(recommender, {token: 60.0})
+    rig(recommender, {token: 60.0}, monkeypatch)
     texts = recommender.explain(["ann", "bob", "cat"], ["a", "b", "f"], max_tokens=4)
     assert all(text.strip() for text in texts)
     assert all("<" not in text for text in texts)
 
 
 def count_written(recommender, **limits):
-    """How many tokens a text has before it ends, by what `generate` returned."""
+    """How many tokens a text has before it ends."""
     seen = []
-    generate = recommender.model.generate
+    engine = recommender.engine
+    search = engine.text_search
 
     def watched(*args, **kwargs):
-        written = generate(*args, **kwargs)
+        texts = search(*args, **kwargs)
         end = recommender.processor.tokenizer.eos_token_id
-        row = written[0, 1:].tolist()
+        row = texts.tokens[0].tolist()
         seen.append(row.index(end) if end in row else len(row))
-        return written
+        return texts
 
-    recommender.model.generate = watched
+    engine.text_search = watched
     recommender.explain("ann", "a", **limits)
-    del recommender.model.generate
+    engine.text_search = search
     return seen[0]
 
 
-def test_length_limits_hold():
-    recommender = make_recommender()
+@pytest.mark.parametrize("beams", [1, 7])
+def test_length_limits_hold(beams, method, monkeypatch):
+    recommender = make_recommender(method=method, beams=beams)
     end = recommender.processor.tokenizer.eos_token_id
-    hook = rig(recommender, {end: 60.0})
-    assert count_written(recommender) == 1
-    assert count_written(recommender, min_tokens=5) == 5
-    hook.remove()
-    rig(recommender, {end: -60.0})
+    with monkeypatch.context() as patch:
+        rig(recommender, {end: 60.0}, patch)
+        assert count_written(recommender) == 1
+        assert count_written(recommender, min_tokens=5) == 5
+    rig(recommender, {end: -60.0}, monkeypatch)
     assert count_written(recommender, max_tokens=3) == 3
     assert count_written(recommender) == recommender.processor.max_target_length
     with pytest.raises(ValueError, match="min_tokens=9 is more than max_tokens=3"):
         recommender.explain("ann", "a", min_tokens=9, max_tokens=3)
 
 
-def test_a_base_that_wants_to_end_at_the_last_place_still_writes():
-    recommender = make_recommender()
+def test_a_base_that_wants_to_end_at_the_last_place_still_writes(method):
+    recommender = make_recommender(method=method)
     recommender.model.get_base_model().generation_config.forced_eos_token_id = (
         recommender.processor.tokenizer.eos_token_id
     )

@@ -35,9 +35,14 @@ class DecodedTree:
             self._split(_cross(layer.cross_attention).key_value(encoded), 2) for layer in weights.decoder.layers
         ]
         batch = len(encoded)
-        self._own: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._own = [_Store() for _ in weights.decoder.layers]
         self._depth = torch.empty(batch, 0, dtype=torch.long, device=encoded.device)
         self._above = torch.empty(batch, 0, 0, dtype=torch.bool, device=encoded.device)
+
+    @property
+    def batch_size(self) -> int:
+        """How many trees there are."""
+        return len(self._depth)
 
     @property
     def size(self) -> int:
@@ -71,10 +76,23 @@ class DecodedTree:
             if id(attention.bias) not in masks:
                 bias = bias_between(attention.bias, distances, stack.reach).transpose(0, 1)
                 masks[id(attention.bias)] = bias.to(self._weights.dtype) + hidden
-            states = states + self._attend_above(number, attention, states, masks[id(attention.bias)])
-            states = states + self._attend_input(number, _cross(layer.cross_attention), states)
-            states = states + layer.feed_forward(states)
+            states += self._attend_above(number, attention, states, masks[id(attention.bias)])
+            states += self._attend_input(number, _cross(layer.cross_attention), states)
+            states += layer.feed_forward(states)
         return stack.norm(states)
+
+    def keep(self, inputs: torch.Tensor) -> None:
+        """Go on with some of the inputs.
+
+        Args:
+            inputs: their places in the batch, ascending.
+        """
+        if self._hidden_input is not None:
+            self._hidden_input = self._hidden_input[inputs]
+        self._inputs = [tuple(part[inputs] for part in layer) for layer in self._inputs]
+        for store in self._own:
+            store.keep(inputs)
+        self._depth, self._above = self._depth[inputs], self._above[inputs]
 
     def _place(self, parents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Depths of new nodes, and which nodes stand above each: `(batch, nodes)` and `(batch, nodes, size after)`."""
@@ -103,12 +121,7 @@ class DecodedTree:
         self, number: int, attention: SelfAttention, states: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
         query, key, value = self._split(attention.query_key_value(attention.norm(states)), 3)
-        if number < len(self._own):
-            keys, values = self._own[number]
-            self._own[number] = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
-        else:
-            self._own.append((key, value))
-        keys, values = self._own[number]
+        keys, values = self._own[number].add(key, value)
         return self._mixed(attention, query, keys, values, mask)
 
     def _attend_input(self, number: int, attention: CrossAttention, states: torch.Tensor) -> torch.Tensor:
@@ -131,6 +144,35 @@ class DecodedTree:
         """`(batch, nodes, parts * heads * size)` to `parts` times `(batch, heads, nodes, size)`."""
         batch, nodes, _ = projected.shape
         return projected.view(batch, nodes, parts, self._heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class _Store:
+    """Keys and values of a layer, which grow at their third dimension; room is made for twice as many when it ends."""
+
+    def __init__(self) -> None:
+        self._room: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._size = 0
+
+    def add(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put keys and values behind those that are there; returns all of them."""
+        before, self._size = self._size, self._size + keys.shape[2]
+        if self._room is None or self._size > self._room[0].shape[2]:
+            self._room = self._grown(keys, before), self._grown(values, before, 1)
+        for room, new in zip(self._room, (keys, values), strict=True):
+            room[:, :, before : self._size] = new
+        return self._room[0][:, :, : self._size], self._room[1][:, :, : self._size]
+
+    def keep(self, inputs: torch.Tensor) -> None:
+        """Drop those of other inputs."""
+        if self._room is not None:
+            self._room = self._room[0][inputs], self._room[1][inputs]
+
+    def _grown(self, new: torch.Tensor, before: int, which: int = 0) -> torch.Tensor:
+        batch, heads, _, width = new.shape
+        room = new.new_empty(batch, heads, 2 * self._size, width)
+        if self._room is not None:
+            room[:, :, :before] = self._room[which][:, :, :before]
+        return room
 
 
 def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

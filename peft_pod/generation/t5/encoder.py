@@ -37,8 +37,8 @@ def encode(stack: Stack, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.
             biases[id(attention.bias)] = [
                 bias_between(attention.bias, places[None, :] - places[:, None], stack.reach) for _, places in groups
             ]
-        states = states + _attend(attention, stack.heads, states, groups, biases[id(attention.bias)])
-        states = states + layer.feed_forward(states)
+        states += _attend(attention, stack.heads, states, groups, biases[id(attention.bias)])
+        states += layer.feed_forward(states)
     states = stack.norm(states)
     padded = states.new_zeros(*mask.shape, states.shape[-1])
     padded[mask_in_order] = states

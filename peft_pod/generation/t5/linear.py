@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Dense:
-    """`x Wᵀ + b`, with `W` in the layout of the CPU's matrix library where there is one.
+    """`x Wᵀ + b`, or the positive part of it, with `W` in the layout of the CPU's matrix library where there is one.
 
     The library else lays weights out anew in each product, which takes as long as the product itself where there are
     few rows, as there are in a step of a decoder.
@@ -15,6 +15,7 @@ class Dense:
     Args:
         weight: shape `(out, in)`.
         bias: shape `(out,)`, or none.
+        relu: whether what is negative becomes zero; the matrix library does so while it writes.
 
     Attributes:
         dtype: in which the product is computed: that of the weight.
@@ -24,9 +25,10 @@ class Dense:
         tensor([[3., 4.]])
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, *, relu: bool = False) -> None:
         self.dtype = weight.dtype
         self.bias = bias
+        self.relu = relu
         self.is_packed = _can_pack(weight)
         self.weight = weight.contiguous()
         if self.is_packed:
@@ -36,22 +38,25 @@ class Dense:
         """The product: `(..., in)` to `(..., out)`, in the weight's type."""
         rows = rows.to(self.dtype)
         if self.is_packed:
-            product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+            after = "relu" if self.relu else "none"
+            product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, after, [], "")
             return product
-        return nn.functional.linear(rows, self.weight, self.bias)
+        product = nn.functional.linear(rows, self.weight, self.bias)
+        return product.relu_() if self.relu else product
 
 
-def dense_of(*layers: nn.Module, width: int, dtype: torch.dtype) -> Dense:
+def dense_of(*layers: nn.Module, width: int, dtype: torch.dtype, relu: bool = False) -> Dense:
     """One product for layers with the same input, their outputs side by side.
 
     Args:
         layers: linear layers, each `(..., width)` to `(..., out)`.
         width: of their input.
         dtype: of the product.
+        relu: see `Dense`.
     """
     weights, biases = zip(*(weight_and_bias(layer, width) for layer in layers), strict=True)
     bias = torch.cat(biases)
-    return Dense(torch.cat(weights).to(dtype), bias.to(dtype) if bias.any() else None)
+    return Dense(torch.cat(weights).to(dtype), bias.to(dtype) if bias.any() else None, relu=relu)
 
 
 def weight_and_bias(layer: nn.Module, width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,10 @@ class Norm:
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """Normalise over the last dimension."""
-        return nn.functional.rms_norm(states, self.weight.shape, self.weight, self.epsilon)
+        # Two passes over the states and one over what comes out; `rms_norm` takes four on a CPU.
+        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
+        scale = length.square_().div_(states.shape[-1]).add_(self.epsilon).rsqrt_()
+        return (states * scale).mul_(self.weight)
 
 
 @dataclass(frozen=True)
@@ -60,23 +63,25 @@ class FeedForward:
         norm: before them.
         inner: the first product; where gated, what is activated and beside it what that is multiplied by.
         output: the second.
-        activation: between them.
+        activation: between them; none where the first product has it.
         gated: whether it is.
     """
 
     norm: Norm
     inner: Dense
     output: Dense
-    activation: Callable[[torch.Tensor], torch.Tensor]
+    activation: Callable[[torch.Tensor], torch.Tensor] | None
     gated: bool
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """What is added to the states."""
         inner = self.inner(self.norm(states))
+        factor = None
         if self.gated:
-            activated, factor = inner.chunk(2, dim=-1)
-            return self.output(self.activation(activated) * factor)
-        return self.output(self.activation(inner))
+            inner, factor = inner.chunk(2, dim=-1)
+        if self.activation is not None:
+            inner = self.activation(inner)
+        return self.output(inner if factor is None else inner * factor)
 
 
 @dataclass(frozen=True)
@@ -204,10 +209,11 @@ def _feed_forward(layer: Any, inner_width: int, dtype: torch.dtype) -> FeedForwa
     width = layer.layer_norm.weight.shape[0]
     gated = hasattr(dense, "wi_1")
     inner = (dense.wi_0, dense.wi_1) if gated else (dense.wi,)
+    fused = isinstance(dense.act, nn.ReLU) and not gated
     return FeedForward(
         _norm(layer.layer_norm),
-        dense_of(*inner, width=width, dtype=dtype),
+        dense_of(*inner, width=width, dtype=dtype, relu=fused),
         dense_of(dense.wo, width=inner_width, dtype=dtype),
-        dense.act,
+        None if fused else dense.act,
         gated,
     )
