@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +85,11 @@ class Catalogue:
                 f"{self._hint(item_id, self._item_positions)}"
             )
         return self._item_positions[item_id]
+
+    def item_positions(self, item_ids: Iterable[str]) -> dict[str, int | None]:
+        """Positions of many items, each once, in the order in which they come first; `None` of unknown ones."""
+        position = self._item_positions.get
+        return {item_id: position(item_id) for item_id in item_ids}
 
     def has_item(self, item_id: str) -> bool:
         """Whether an item is in the catalogue."""

@@ -137,16 +137,16 @@ class Questions:
             return None
         if isinstance(allowed_items, str):
             raise ValueError(f"allowed_items must be a list of item IDs, got the string {allowed_items!r}")
-        wanted = list(dict.fromkeys(allowed_items))
-        if not wanted:
+        found = self.catalogue.item_positions(allowed_items)
+        if not found:
             raise ValueError("allowed_items is empty: name the items that may be recommended, or leave it out for all")
-        wrong = [item_id for item_id in wanted if not self.catalogue.has_item(item_id)]
+        wrong = [item_id for item_id, position in found.items() if position is None]
         if wrong:
             raise ValueError(
                 f"allowed_items names {len(wrong)} items that are not in the catalogue of "
                 f"{len(self.catalogue.item_ids)} items, such as {wrong[0]!r}: leave them out"
             )
-        return self.item_positions(wanted)
+        return [position for position in found.values() if position is not None]
 
 
 def warn_of_skipped(users: Sequence[str], histories: Sequence[UserHistory]) -> None:

@@ -90,3 +90,9 @@ def test_damaged_files_are_named(tmp_path: Path, name: str):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=f"has no {name}"):
         Catalogue.load(tmp_path)
+
+
+def test_positions_of_many_items_are_those_of_each():
+    catalogue = Catalogue(["x", "y", "z"], ["X", "Y", "Z"], ["u"])
+    assert list(catalogue.item_positions(["z", "new", "x", "z"]).items()) == [("z", 2), ("new", None), ("x", 0)]
+    assert catalogue.item_positions([]) == {}
