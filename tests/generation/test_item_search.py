@@ -15,7 +15,7 @@ from transformers import (
 
 from peft_pod import PODConfig
 from peft_pod.generation.item_search import ItemSearch
-from peft_pod.generation.t5 import T5Inference, T5Weights
+from peft_pod.generation.t5 import Encoded, T5Inference, T5Weights
 from peft_pod.generation.trie import ItemTrie
 
 from .models import ADAPTERS, EOS, KINDS, ROWS, VOCABULARY, make_base, make_inputs, make_model, scattered
@@ -111,9 +111,7 @@ def test_exact_scores_do_not_depend_on_how_many_trees_are_scored_at_once(monkeyp
     together = search.score(inputs, listed)
     trees = []
     monkeypatch.setattr("peft_pod.generation.item_search._PAIRS_OF_NODES", 2 * (12 * 4) ** 2)
-    monkeypatch.setattr(
-        T5Inference, "tree", lambda self, *part, make=T5Inference.tree: trees.append(len(part[0])) or make(self, *part)
-    )
+    monkeypatch.setattr(Encoded, "tree", lambda self, make=Encoded.tree: trees.append(len(self.states)) or make(self))
     apart = search.score(inputs, listed)
     assert trees == [2, 2, 1]
     torch.testing.assert_close(apart, together, atol=1e-5, rtol=0)
