@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,11 +15,14 @@ from peft_pod.corpus.split import IntArray
 from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import Sample
 
+from .arguments import positive
 from .item_search import ItemSearch
 from .settings import GenerationSettings
 from .text_constraint import TextVocabulary, check_text_limits
 from .text_search import TextSearch
 from .trie import ItemTrie
+
+Scoring = Literal["exact", "beam"]
 
 
 @dataclass(frozen=True)
@@ -116,23 +119,36 @@ class GenerationEngine:
         self._run(samples, task, run)
         return RankedItems(items, scores)
 
-    def rank_candidates(self, samples: Sequence[Sample], task: str) -> RankedItems:
-        """Rank all candidates of each sample by their exact scores.
-
-        The fast method takes one pass of the decoder over the tree of the candidates' tokens, `generate` as many beams
-        as there are candidates.
+    def rank_candidates(
+        self,
+        samples: Sequence[Sample],
+        task: str,
+        *,
+        scoring: Scoring = "exact",
+        num_beams: int | None = None,
+    ) -> RankedItems:
+        """Rank the candidates of each sample.
 
         Args:
             samples: the questions, all of one task, with candidates.
             task: its name.
+            scoring: `"exact"`: each candidate is scored, see `ItemSearch.score`; or `"beam"`: candidates are found by
+                beam search, so that at most `num_beams` come back and better ones may be missed.
+            num_beams: beams of the search; the settings' where left out.
 
         Returns:
-            All candidates, best first; `(rows, longest list of candidates)`.
+            The candidates, best first: of `"exact"` all of them, `(rows, longest list of candidates)`; of `"beam"`
+            those that were found.
+
+        Raises:
+            ValueError: `scoring` is neither, or `num_beams` is given for exact scores.
         """
+        check_scoring(scoring, num_beams)
         lists = [[] if sample.candidates is None else list(sample.candidates) for sample in samples]
         longest = max(map(len, lists))
-        if not self._search.is_fast:
-            return self.find_items(samples, task, k=longest, num_beams=longest, exclude=False)
+        if scoring == "beam":
+            beams = self.settings.item_beams if num_beams is None else num_beams
+            return self.find_items(samples, task, k=min(longest, beams), num_beams=beams, exclude=False)
         items = np.full((len(samples), longest), -1, dtype=np.int64)
         for row, listed in enumerate(lists):
             items[row, : len(listed)] = listed
@@ -234,3 +250,18 @@ class GenerationEngine:
                     "every allowed item is excluded"
                 )
         return {"only": only, "exclude": excluded}
+
+
+def check_scoring(scoring: str, num_beams: int | None) -> None:
+    """Check how candidates are to be scored, and with how many beams.
+
+    Raises:
+        ValueError: it is none of the ways there are, exact scores are to have beams, or there is no beam.
+    """
+    if scoring not in get_args(Scoring):
+        raise ValueError(f"scoring must be one of {list(get_args(Scoring))}, got {scoring!r}")
+    if num_beams is None:
+        return
+    if scoring == "exact":
+        raise ValueError(f'num_beams={num_beams} is for scoring="beam"; exact scores need no beams, leave it out')
+    positive("num_beams", num_beams)

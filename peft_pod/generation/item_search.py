@@ -10,6 +10,7 @@ import torch
 
 from .beam_search import ItemBeams, check_search, leading_tokens, search_items
 from .edge_scores import EdgeScores, Normaliser, check_normaliser
+from .forced_scores import force_items
 from .item_filter import ItemFilter, ItemLists
 from .t5 import T5Inference, T5Weights, why_not
 from .tree_search import score_items, search_tree
@@ -135,7 +136,10 @@ class ItemSearch:
     def score(
         self, inputs: Mapping[str, Any], items: torch.Tensor, *, decoder_prefix: Sequence[int] | None = None
     ) -> torch.Tensor:
-        """The log-probability of listed items, exactly, by one pass of the decoder over the tree of their tokens.
+        """The log-probability of listed items, exactly.
+
+        The fast method takes one pass of the decoder over the tree of their tokens. Of any other model, each item's
+        tokens are given to the decoder, see `force_items`.
 
         Args:
             inputs: see `search_items`.
@@ -144,12 +148,16 @@ class ItemSearch:
 
         Returns:
             Log-probabilities, −inf for none; shape `(batch, listed)`.
-
-        Raises:
-            ValueError: the model is not covered by the fast method.
         """
         if self._fast is None:
-            raise ValueError("exact scores need the fast method, which does not cover this model")
+            return force_items(
+                self.model,
+                inputs,
+                self.trie,
+                items,
+                decoder_prefix=decoder_prefix,
+                renormalise=self.normaliser == "children",
+            )
         trie = self.trie = self.trie.to(items.device)
         encoded = self._fast.encode(inputs)
         edge_scores = self._edge_scores(encoded.weights)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.processing import PODProcessor
@@ -12,6 +13,8 @@ from peft_pod.tasks.base import UNNAMED_USER
 
 UnknownUsers = Literal["error", "history"]
 UnknownItems = Literal["error", "skip"]
+
+_SHOWN_SKIPPED = 3
 
 
 @dataclass(frozen=True)
@@ -146,24 +149,21 @@ class Questions:
         return self.item_positions(wanted)
 
 
-def lists_of_users(value: Any, num_users: int, single: bool, name: str) -> list[Sequence[str]]:
-    """One list of item IDs for each user.
+def warn_of_skipped(users: Sequence[str], histories: Sequence[UserHistory]) -> None:
+    """Say once which items of histories were left out, if any; the warning points to the caller's caller.
 
     Args:
-        value: what was given: such a list for one user, a list of lists for a list of users.
-        num_users: how many users there are.
-        single: whether one user was given, not a list.
-        name: of the argument, for errors.
-
-    Raises:
-        ValueError: it is a string, holds strings where lists should be, or has not one list for each user.
+        users: IDs of the users.
+        histories: the history of each.
     """
-    if isinstance(value, str):
-        raise ValueError(f"{name} must be a list of item IDs, got the string {value!r}")
-    lists = [value] if single else list(value)
-    if len(lists) != num_users:
-        raise ValueError(f"{name} has {len(lists)} lists for {num_users} users: give one list a user")
-    for user_items in lists:
-        if isinstance(user_items, str):
-            raise ValueError(f"for a list of users, {name} must be a list of lists of item IDs")
-    return lists
+    skipped = {user: taken.skipped for user, taken in zip(users, histories, strict=True) if taken.skipped}
+    if not skipped:
+        return
+    items = [item for user_items in skipped.values() for item in user_items]
+    shown = ", ".join(map(repr, items[:_SHOWN_SKIPPED])) + (", ..." if len(items) > _SHOWN_SKIPPED else "")
+    warnings.warn(
+        f"{len(items)} items of the histories of {len(skipped)} users are not in the catalogue and were skipped: "
+        f"{shown} (first of user {next(iter(skipped))!r})",
+        UserWarning,
+        stacklevel=3,
+    )

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
-import tempfile
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
-from peft import PeftConfig, PeftModel
-from safetensors import SafetensorError
+from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers import PreTrainedModel
 
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.corpus.split import IntArray
 from peft_pod.processing import PODProcessor
 from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
-from peft_pod.training.base_model import fit_embeddings
 
 from .adapter_turns import chosen_adapter, turns_of
-from .card import describe_recommender
-from .engine import GenerationEngine
-from .questions import Questions, Unknown, UnknownItems, UnknownUsers, UserHistory, lists_of_users
+from .arguments import listed, lists_of_users, positive, same_length
+from .engine import GenerationEngine, Scoring, check_scoring
+from .questions import Questions, Unknown, UnknownItems, UnknownUsers, UserHistory, warn_of_skipped
 from .results import Recommendation, UserRecommendations
+from .rows import check_rows, length_of, user_and_history
+from .saved_recommender import RecommenderParts
 from .settings import GenerationSettings
-
-BASE_FOLDER = "base"
-_FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json")
-
-_SHOWN_SKIPPED = 3
 
 
 class Recommender:
@@ -156,7 +144,7 @@ class Recommender:
         Warns:
             UserWarning: items of histories were skipped; once a call, with how many and the first few.
         """
-        users, single = _listed(user)
+        users, single = listed(user)
         unknown = Unknown(unknown_users, unknown_items)
         histories = self._histories(users, history, single, unknown)
         allowed = self._questions.allowed_positions(allowed_items)
@@ -164,8 +152,8 @@ class Recommender:
             self._next_item_question(name, taken, unknown, allowed, exclude_seen)
             for name, taken in zip(users, histories, strict=True)
         ]
-        results = self._next_items(self.engine, samples, _positive("k", k), exclude_seen, allowed)
-        _warn_of_skipped(users, histories)
+        results = self._next_items(self.engine, samples, positive("k", k), exclude_seen, allowed)
+        warn_of_skipped(users, histories)
         return results[0] if single else results
 
     def recommend_each(
@@ -204,15 +192,14 @@ class Recommender:
                 print(result.user, [item.item_id for item in result.items])
             ```
         """
-        if isinstance(rows, (str, Mapping)) or not isinstance(rows, Iterable):
-            raise ValueError(f"rows must be a list or stream of dictionaries with 'user', got {type(rows).__name__}")
+        check_rows(rows)
         return self._answer_each(
             rows,
-            _positive("k", k),
+            positive("k", k),
             exclude_seen,
             self._questions.allowed_positions(allowed_items),
             Unknown(unknown_users, unknown_items),
-            _positive("chunk_size", chunk_size),
+            positive("chunk_size", chunk_size),
         )
 
     def _answer_each(
@@ -227,12 +214,12 @@ class Recommender:
         engine = copy.copy(self.engine)  # shares all but this
         engine.show_progress = False
         numbered = enumerate(rows)
-        with tqdm(total=_length(rows), disable=not self.engine.show_progress, unit="row") as progress:
+        with tqdm(total=length_of(rows), disable=not self.engine.show_progress, unit="row") as progress:
             while chunk := list(islice(numbered, chunk_size)):
                 users, histories, samples = [], [], []
                 for number, row in chunk:
                     try:
-                        user, given = _user_and_history(row)
+                        user, given = user_and_history(row)
                         taken = self._questions.history(user, given, unknown)
                         samples.append(self._next_item_question(user, taken, unknown, allowed, exclude_seen))
                     except ValueError as error:
@@ -252,6 +239,8 @@ class Recommender:
         history: Sequence[str] | None = None,
         k: int | None = None,
         *,
+        scoring: Scoring = "exact",
+        num_beams: int | None = None,
         unknown_users: UnknownUsers = "error",
         unknown_items: UnknownItems = "error",
     ) -> list[Recommendation]: ...
@@ -264,6 +253,8 @@ class Recommender:
         history: list[list[str]] | None = None,
         k: int | None = None,
         *,
+        scoring: Scoring = "exact",
+        num_beams: int | None = None,
         unknown_users: UnknownUsers = "error",
         unknown_items: UnknownItems = "error",
     ) -> list[list[Recommendation]]: ...
@@ -275,10 +266,12 @@ class Recommender:
         history: Sequence[str] | list[list[str]] | None = None,
         k: int | None = None,
         *,
+        scoring: Scoring = "exact",
+        num_beams: int | None = None,
         unknown_users: UnknownUsers = "error",
         unknown_items: UnknownItems = "error",
     ) -> list[Recommendation] | list[list[Recommendation]]:
-        """Rank candidates for the user, all of them, by their exact scores.
+        """Rank candidates for the user: all of them, by their exact scores, unless beam search is asked for.
 
         Each comes back with its log-probability and with its probability among the candidates.
 
@@ -289,18 +282,23 @@ class Recommender:
                 given, candidates are ranked as what comes after it, by the sequential task or, where the model has
                 none, the top-N task. Where it is left out, by the top-N task, which may read the saved history.
             k: how many of the best to return; all of them where it is left out.
+            scoring: `"exact"` scores every candidate; or `"beam"`, as in the paper, searches them. A search may miss
+                good candidates whose IDs begin badly, and those that it did not find are left out: it finds as many
+                as there are beams at most. Where it did not find all, there are no probabilities.
+            num_beams: beams of the search, at least k; the settings' (20) where it is left out, or k, if that is more.
             unknown_users: see `recommend`. A top-N task that reads no history says nothing of a user but the name and
                 cannot be asked without it.
             unknown_items: see `recommend`; candidates must be known.
 
         Raises:
-            ValueError: a user or an item is unknown, or there are no candidates.
+            ValueError: a user or an item is unknown, there are no candidates, or `scoring` and `num_beams` do not fit.
 
         Warns:
             UserWarning: items of histories were skipped; once a call, with how many and the first few.
         """
-        users, single = _listed(user)
+        users, single = listed(user)
         unknown = Unknown(unknown_users, unknown_items)
+        num_beams = self._beams_to_rank(scoring, num_beams, k)
         lists = [
             self._questions.item_positions(items)
             for items in lists_of_users(candidates, len(users), single, "candidates")
@@ -323,15 +321,13 @@ class Recommender:
                 samples.append(_among(task.query(position, taken.items), items))
             else:
                 samples.append(task.query(position, items, history=taken.items))
-        longest = max(map(len, lists))
-        kept = longest if k is None else _positive("k", k)
         with self._turn():
-            found = self.engine.rank_candidates(samples, task.name)
+            found = self.engine.rank_candidates(samples, task.name, scoring=scoring, num_beams=num_beams)
         results = [
-            self._recommendations(items, scores, _softmax(scores))[:kept]
-            for items, scores in zip(found.items, found.scores, strict=True)
+            self._recommendations(items, scores, _among_all(items, scores, len(asked)))[:k]
+            for items, scores, asked in zip(found.items, found.scores, lists, strict=True)
         ]
-        _warn_of_skipped(users, histories)
+        warn_of_skipped(users, histories)
         return results[0] if single else results
 
     @overload
@@ -366,9 +362,9 @@ class Recommender:
             ValueError: a user or an item is unknown, the model was not trained to explain, or a limit is no whole
                 number above 0 or `min_tokens` more than `max_tokens`.
         """
-        users, single = _listed(user)
-        items, _ = _listed(item)
-        _same_length(users, items, "item")
+        users, single = listed(user)
+        items, _ = listed(item)
+        same_length(users, items, "item")
         task = self._task(ExplanationTask)
         samples = [
             task.query(self._questions.user_position(name, task.name, Unknown()), self.catalogue.item_position(item_id))
@@ -394,42 +390,8 @@ class Recommender:
                 of a folder that is made public.
             notes: sentences for the model card that must be read with the model's numbers, such as an audit's verdict.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        base: Any = self.model.get_base_model()
-        config = self.model.peft_config[self.adapter]
-        if not config.base_model_name_or_path:
-            base.config.save_pretrained(str(folder / BASE_FOLDER))
-            if not config.train_base:
-                self._save_frozen_base(folder / BASE_FOLDER)
-        self.processor.save_pretrained(folder)
-        self.catalogue.save(folder, histories=histories)
-        self.settings.save(folder)
-        # The rows of new tokens are trained ones of the adapter; PEFT would save all rows beside them, twice over.
-        self._save_adapter(folder)
-        catalogue = self.catalogue
-        describe_recommender(folder, self.processor, len(catalogue.user_ids), len(catalogue.item_ids), notes)
-
-    def _save_adapter(self, folder: Path) -> None:
-        chosen: dict[str, Any] = {"selected_adapters": [self.adapter], "save_embedding_layers": False}
-        if self.adapter == "default":
-            self.model.save_pretrained(str(folder), **chosen)
-            return
-        # PEFT saves an adapter of another name into a folder of that name, where it would not be found.
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            self.model.save_pretrained(temporary, **chosen)
-            for file in (Path(temporary) / self.adapter).iterdir():
-                os.replace(file, folder / file.name)
-
-    def _save_frozen_base(self, folder: Path) -> None:
-        # LoRA layers wrap modules of the base; it is saved under the names it has without them.
-        base: Any = self.model.get_base_model()
-        state = {
-            name.replace(".base_layer.", "."): tensor
-            for name, tensor in base.state_dict().items()
-            if ".lora_" not in name
-        }
-        type(base).save_pretrained(base, str(folder), state_dict=state)
+        parts = RecommenderParts(self.model, self.adapter, self.processor, self.catalogue, self.settings)
+        parts.save(folder, histories=histories, notes=notes)
 
     @classmethod
     def from_pretrained(
@@ -458,27 +420,30 @@ class Recommender:
             ValueError: a file is damaged, the base is not the one that the adapter was trained on, or the adapter
                 cannot stand beside those that the model has.
         """
-        local = Path(folder) if os.path.isdir(folder) else Path(_download(str(folder), **hub_arguments))
-        for name in _FILES:
-            if not (local / name).is_file():
-                raise FileNotFoundError(f"{folder} has no {name}: it is not a folder that Recommender saved")
-        catalogue = Catalogue.load(local)
-        settings = GenerationSettings.load(local)
-        try:
-            processor = PODProcessor.from_pretrained(local, AutoTokenizer.from_pretrained(str(local)))
-            if isinstance(base_model, PeftModel):
-                model = _load_beside(base_model, local, adapter, processor)
-            else:
-                base = _load_base(local) if base_model is None else base_model
-                fit_embeddings(base, processor.tokenizer)  # as for training, whose checkpoint holds the rows' values
-                model = PeftModel.from_pretrained(base, str(local), adapter_name=adapter, torch_device="cpu")
-        except (json.JSONDecodeError, SafetensorError) as error:
-            raise ValueError(f"a file of {folder} is damaged or cut off: {error}") from error
+        parts = RecommenderParts.load(folder, base_model, adapter, **hub_arguments)
         if device is not None:
-            model.to(device)
-        return cls(model.eval(), processor, catalogue, settings, adapter=adapter, show_progress=show_progress)
+            parts.model.to(device)
+        return cls(
+            parts.model.eval(),
+            parts.processor,
+            parts.catalogue,
+            parts.settings,
+            adapter=parts.adapter,
+            show_progress=show_progress,
+        )
 
     # Helpers
+
+    def _beams_to_rank(self, scoring: Scoring, num_beams: int | None, k: int | None) -> int | None:
+        check_scoring(scoring, num_beams)
+        least = 1 if k is None else positive("k", k)
+        if num_beams is not None and num_beams < least:
+            raise ValueError(
+                f"num_beams={num_beams} beams find {num_beams} candidates at most, but k={k} are asked for"
+            )
+        if scoring == "beam" and num_beams is None:
+            return max(self.settings.item_beams, least)
+        return num_beams
 
     def _task(self, kind: type[Any]) -> Any:
         return self.processor.task(kind.name)
@@ -536,108 +501,9 @@ def _among(sample: Sample, candidates: list[int]) -> Sample:
     return replace(sample, candidates=candidates)
 
 
-def _listed(value: str | list[str]) -> tuple[list[str], bool]:
-    if isinstance(value, list):
-        if not value:
-            raise ValueError("the list of users is empty")
-        return value, False
-    return [value], True
-
-
-def _same_length(users: list[str], values: list[Any], name: str) -> None:
-    if len(users) != len(values):
-        raise ValueError(f"{name} has {len(values)} entries for {len(users)} users: give one a user")
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive whole number, got {value!r}")
-    return value
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities from log-probabilities of which the first is the largest; 0 for −inf."""
+def _among_all(items: IntArray, scores: np.ndarray, num_candidates: int) -> np.ndarray | None:
+    """Probabilities of candidates from log-probabilities, the largest first; `None` where not all were found."""
+    if (items >= 0).sum() < num_candidates:
+        return None
     weights = np.exp(scores - scores[0])
     return np.asarray(weights / weights.sum())
-
-
-def _user_and_history(row: Mapping[str, Any]) -> tuple[str, Sequence[str] | None]:
-    if not isinstance(row, Mapping):
-        raise ValueError(f"it must be a dictionary with 'user' and perhaps 'history', got {row!r}")
-    if "user" not in row:
-        raise ValueError(f"it has no 'user', only {sorted(map(str, row))}")
-    return row["user"], row.get("history")
-
-
-def _length(rows: Iterable[Any]) -> int | None:
-    """How many rows there are, where they say so."""
-    try:
-        return len(rows)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-
-
-def _warn_of_skipped(users: Sequence[str], histories: Sequence[UserHistory]) -> None:
-    skipped = {user: taken.skipped for user, taken in zip(users, histories, strict=True) if taken.skipped}
-    if not skipped:
-        return
-    items = [item for user_items in skipped.values() for item in user_items]
-    shown = ", ".join(map(repr, items[:_SHOWN_SKIPPED])) + (", ..." if len(items) > _SHOWN_SKIPPED else "")
-    warnings.warn(
-        f"{len(items)} items of the histories of {len(skipped)} users are not in the catalogue and were skipped: "
-        f"{shown} (first of user {next(iter(skipped))!r})",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def _download(repository: str, **hub_arguments: Any) -> str:
-    try:
-        return str(snapshot_download(repository, **hub_arguments))
-    except Exception as error:
-        raise FileNotFoundError(
-            f"{repository!r} is neither a folder nor a model repository that can be downloaded: {error}"
-        ) from error
-
-
-def _load_beside(model: PeftModel, folder: Path, adapter: str, processor: PODProcessor) -> PeftModel:
-    if adapter in model.peft_config:
-        raise ValueError(
-            f"the model has an adapter {adapter!r} already (of {list(model.peft_config)}): pass a new name as adapter="
-        )
-    base: Any = model.get_base_model()
-    rows = base.get_input_embeddings().num_embeddings
-    if len(processor.tokenizer) > rows:
-        raise ValueError(
-            f"the tokenizer of {folder} has {len(processor.tokenizer)} tokens and the shared base {rows} embeddings, "
-            "which are not changed beside other adapters: load it on a base of its own"
-        )
-    model.load_adapter(str(folder), adapter_name=adapter, torch_device="cpu")
-    return model
-
-
-def _load_base(folder: Path) -> PreTrainedModel:
-    saved = folder / BASE_FOLDER
-    config = PeftConfig.from_pretrained(str(folder))
-    named = config.base_model_name_or_path
-    if named:
-        try:
-            return AutoModelForSeq2SeqLM.from_pretrained(named)
-        except (OSError, HFValidationError) as error:
-            raise FileNotFoundError(
-                f"the base model {named!r}, which {folder} was trained on, cannot be loaded; put it back, or pass "
-                f"base_model=: {error}"
-            ) from error
-    if not (saved / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} names no base model and has no {BASE_FOLDER}/config.json; pass base_model=")
-    if config.train_base:
-        return _unnamed(AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(str(saved))))
-    if not any((saved / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)):
-        raise FileNotFoundError(f"{folder} has no {BASE_FOLDER}/{SAFE_WEIGHTS_NAME}: it was not saved to the end")
-    return _unnamed(AutoModelForSeq2SeqLM.from_pretrained(str(saved)))
-
-
-def _unnamed(base: PreTrainedModel) -> PreTrainedModel:
-    # Saved again, an adapter would else name this folder as its base, which may be gone then and need not hold weights.
-    base.name_or_path = base.config._name_or_path = ""
-    return base

@@ -15,7 +15,7 @@ class Recommendation:
         score: log-probability that the model gives the item's ID.
         probability: of a ranked candidate, the probability that it is this one, given that it is one of the
             candidates; they sum to 1 over all candidates of the user, also those that are not among the best k. `None`
-            where no candidates were ranked.
+            where no candidates were ranked, or a search did not find all of them.
     """
 
     item_id: str

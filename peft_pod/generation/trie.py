@@ -175,6 +175,22 @@ class ItemTrie:
         is_leaf = (nodes >= 0) & (self.child_offsets[inside] == self.child_offsets[inside + 1])
         return torch.where(is_leaf, self.leaf_item[self.leaf_start[inside]], -1)
 
+    def paths(self, items: torch.Tensor) -> torch.Tensor:
+        """The nodes on the way to each item.
+
+        Args:
+            items: by position; shape `(items,)`.
+
+        Returns:
+            From the root to the leaf, filled up in front with the root; shape `(items, 1 + longest way)`.
+        """
+        nodes = self.leaf_nodes[self.item_leaf[items]]
+        steps = [nodes]
+        while bool((nodes != ROOT).any()):
+            nodes = self.parents[nodes].clamp(min=ROOT)
+            steps.append(nodes)
+        return torch.stack(steps[::-1], dim=1)
+
     def children(self, nodes: torch.Tensor) -> Children:
         """All children of each node; −1 has none.
 

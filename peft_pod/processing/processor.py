@@ -141,6 +141,7 @@ class PODProcessor:
 
     def item_tokens(self) -> list[tuple[int, ...]]:
         """The tokens that name each item as an answer, by position, without the end-of-sequence token."""
+        self._words.learn(self.indexing.item_words, first=True)
         return [self._words.encode(word, first=True) for word in self.indexing.item_words]
 
     def new_token_ids(self) -> list[int]:

@@ -32,4 +32,4 @@ def test_the_blocks_run_one_after_the_other(tmp_path: Path) -> None:
     Recommender(model.eval(), processor, Catalogue.from_split(split)).save_pretrained(tmp_path / "model")
     printed = run_blocks(BLOCKS, tmp_path, checks=CHECKS)
     assert printed.splitlines()[-1] == "True"
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8

@@ -111,6 +111,19 @@ def test_children_are_listed_for_many_nodes_at_once(sequences: list[tuple[int, .
 
 @settings(deadline=None, max_examples=40)
 @given(sequences=catalogues, data=st.data())
+def test_paths_lead_from_the_root_to_the_leaf(sequences: list[tuple[int, ...]], data: st.DataObject) -> None:
+    trie = ItemTrie(sequences, EOS)
+    asked = data.draw(st.lists(st.integers(0, len(sequences) - 1), min_size=1, max_size=6))
+    found = trie.paths(torch.tensor(asked)).tolist()
+    longest = max(len(sequences[item]) for item in asked) + 2
+    for item, path in zip(asked, found, strict=True):
+        closed = (*sequences[item], EOS)
+        expected = [node_of(trie, closed[:length]) for length in range(len(closed) + 1)]
+        assert path == [ROOT] * (longest - len(expected)) + expected
+
+
+@settings(deadline=None, max_examples=40)
+@given(sequences=catalogues, data=st.data())
 def test_allowed_nodes_are_those_on_the_way_to_an_allowed_item(
     sequences: list[tuple[int, ...]], data: st.DataObject
 ) -> None:
