@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .constraint import TrieConstraint
 from .evaluating import evaluating
+from .item_filter import ItemFilter
 from .own_settings import OwnSettings
 from .trie import ItemTrie
 
@@ -39,7 +40,7 @@ def search_items(
     *,
     k: int,
     num_beams: int,
-    allowed_items: torch.Tensor | None = None,
+    allowed_items: torch.Tensor | ItemFilter | None = None,
     decoder_prefix: Sequence[int] | None = None,
     renormalise: bool = False,
 ) -> ItemBeams:
@@ -57,8 +58,8 @@ def search_items(
         trie: the items' tokens.
         k: how many items to find.
         num_beams: how many beginnings of IDs are followed at once for each input, at least `k`.
-        allowed_items: the items that may be found for each input, BoolTensor of shape `(batch, num_items)`; all items
-            where it is left out.
+        allowed_items: the items that may be found for each input, a filter of their number or a BoolTensor of shape
+            `(batch, num_items)`; all items where it is left out.
         decoder_prefix: the decoder tokens in front of the ID, which have no part in the score. Where it is left out:
             the model's decoder start token, and its forced first token where it has one.
         renormalise: whether log-probabilities are those of a softmax over the tokens that lead to an allowed item.
@@ -81,9 +82,8 @@ def search_items(
     """
     batch_size, device = check_search(inputs, k, num_beams)
     trie = trie.to(device)
-    if allowed_items is not None:
-        allowed_items = allowed_items.to(device)
-        _check_allowed(allowed_items, batch_size, trie)
+    if isinstance(allowed_items, torch.Tensor):
+        allowed_items = _filter_of(allowed_items, batch_size, trie)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     leading = leading_tokens(base) if decoder_prefix is None else list(decoder_prefix)
     if not leading:
@@ -209,12 +209,14 @@ def check_search(inputs: Mapping[str, Any], k: int, num_beams: int) -> tuple[int
     return tensor.shape[0], tensor.device
 
 
-def _check_allowed(allowed_items: torch.Tensor, batch_size: int, trie: ItemTrie) -> None:
-    if allowed_items.shape != (batch_size, trie.num_items):
+def _filter_of(allowed_items: torch.Tensor, batch_size: int, trie: ItemTrie) -> ItemFilter:
+    if allowed_items.dtype != torch.bool or allowed_items.shape != (batch_size, trie.num_items):
         raise ValueError(
-            f"allowed_items must have shape ({batch_size}, {trie.num_items}), one row an input and one column an "
-            f"item, got {tuple(allowed_items.shape)}"
+            f"allowed_items must be a BoolTensor of shape ({batch_size}, {trie.num_items}), one row an input and one "
+            f"column an item, got {allowed_items.dtype} of shape {tuple(allowed_items.shape)}"
         )
     forbidden = (~allowed_items.any(dim=1)).nonzero().flatten().tolist()
     if forbidden:
         raise ValueError(f"no item is allowed for row {forbidden[0]} of the batch (rows without any: {forbidden[:10]})")
+    lists = [row.nonzero().flatten().numpy() for row in allowed_items.cpu()]
+    return ItemFilter(trie, batch_size=batch_size, only=lists)

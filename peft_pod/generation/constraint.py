@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import LogitsProcessor
 
+from .item_filter import ItemFilter
 from .trie import NO_NODE, ItemTrie
 
 
@@ -22,15 +23,14 @@ class TrieConstraint(LogitsProcessor):
     Args:
         trie: the items.
         num_beams: beams per input; the rows of `generate` are inputs times beams, beams of an input side by side.
-        allowed_items: the items that may be written for each input, BoolTensor of shape `(batch, num_items)`; all
-            items where it is left out.
+        allowed: the items that may be written for each input; all items where it is left out.
         num_leading_tokens: how many decoder tokens stand in front of the ID: the decoder's start token, and for some
             models more (mBART: the language).
         renormalise: whether scores become log-probabilities of a softmax over the tokens that may be written.
 
     Raises:
-        ValueError: `num_beams` or `num_leading_tokens` is below 1, or `allowed_items` does not fit the trie. On call:
-            the rows do not fit `allowed_items` and `num_beams`, or the vocabulary is too small for the trie.
+        ValueError: `num_beams` or `num_leading_tokens` is below 1. On call: the rows do not fit `allowed` and
+            `num_beams`, or the vocabulary is too small for the trie.
 
     Example:
         >>> constraint = TrieConstraint(ItemTrie([[2, 3], [4]], eos_token_id=1), num_beams=1)
@@ -46,7 +46,7 @@ class TrieConstraint(LogitsProcessor):
         self,
         trie: ItemTrie,
         num_beams: int,
-        allowed_items: torch.Tensor | None = None,
+        allowed: ItemFilter | None = None,
         num_leading_tokens: int = 1,
         *,
         renormalise: bool = False,
@@ -58,7 +58,7 @@ class TrieConstraint(LogitsProcessor):
         self.num_beams = num_beams
         self.num_leading_tokens = num_leading_tokens
         self.renormalise = renormalise
-        self.allowed_nodes = None if allowed_items is None else trie.allowed_nodes(allowed_items)
+        self.allowed = allowed
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Mask the scores of the next token.
@@ -73,8 +73,8 @@ class TrieConstraint(LogitsProcessor):
         self._check(input_ids, scores)
         nodes = self.trie.walk(input_ids[:, self.num_leading_tokens :])
         rows, tokens, children = self.trie.children(torch.where(self._is_copy(nodes), NO_NODE, nodes))
-        if self.allowed_nodes is not None:
-            keep = self.allowed_nodes[rows // self.num_beams, children]
+        if self.allowed is not None and not self.allowed.allows_all:
+            keep = self.allowed.leads_to_item(rows // self.num_beams, children)
             rows, tokens = rows[keep], tokens[keep]
 
         masked = torch.full_like(scores, -torch.inf)
@@ -103,10 +103,10 @@ class TrieConstraint(LogitsProcessor):
             )
         if rows % self.num_beams:
             raise ValueError(f"there are {rows} rows, which is no multiple of num_beams={self.num_beams}")
-        if self.allowed_nodes is not None and rows != len(self.allowed_nodes) * self.num_beams:
+        if self.allowed is not None and rows != self.allowed.batch_size * self.num_beams:
             raise ValueError(
-                f"there are {rows} rows, but allowed_items has {len(self.allowed_nodes)} and num_beams is "
-                f"{self.num_beams}, which makes {len(self.allowed_nodes) * self.num_beams}"
+                f"there are {rows} rows, but allowed is for {self.allowed.batch_size} inputs and num_beams is "
+                f"{self.num_beams}, which makes {self.allowed.batch_size * self.num_beams}"
             )
         if scores.shape[1] <= self.trie.max_token:
             raise ValueError(

@@ -16,6 +16,7 @@ from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import Sample
 
 from .arguments import positive
+from .item_filter import ItemSet
 from .item_search import ItemSearch
 from .settings import GenerationSettings
 from .text_constraint import TextVocabulary, check_text_limits
@@ -81,7 +82,7 @@ class GenerationEngine:
         k: int,
         num_beams: int | None = None,
         exclude: bool = True,
-        only: Sequence[int] | None = None,
+        only: Sequence[int] | ItemSet | None = None,
     ) -> RankedItems:
         """Find the k best items of each sample.
 
@@ -93,16 +94,17 @@ class GenerationEngine:
             k: how many items to find.
             num_beams: beams of the search, at least k; the settings' (or k, if that is more) where left out.
             exclude: whether to leave out the items that a sample excludes, such as those the user has.
-            only: positions of the items that may be found for any of the samples; all items where it is left out.
+            only: positions of the items that may be found for any of the samples, or an `item_set` of them; all items
+                where it is left out.
 
         Raises:
-            ValueError: nothing is left to recommend for a sample.
+            ValueError: nothing is left to recommend for a sample, or `only` holds what is no item.
         """
         beams = self.item_beams(k) if num_beams is None else min(num_beams, self.trie.num_items)
         items = np.full((len(samples), k), -1, dtype=np.int64)
         scores = np.full((len(samples), k), -np.inf)
         depth = min(k, beams)
-        among = self._among(only)
+        among = only if only is None or isinstance(only, ItemSet) else self.item_set(only)
 
         def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
             asked = [samples[row] for row in rows]
@@ -221,30 +223,25 @@ class GenerationEngine:
         for start in range(0, len(order), self.settings.batch_size):
             yield order[start : start + self.settings.batch_size]
 
-    def _among(self, only: Sequence[int] | None) -> frozenset[int] | None:
-        """The items that may be found for any sample; `None` for all."""
-        if only is None:
-            return None
-        outside = [item for item in only if not 0 <= item < self.trie.num_items]
-        if outside:
-            raise ValueError(f"only holds {outside[0]}: the {self.trie.num_items} items have the positions from 0")
-        return frozenset(only)
+    def item_set(self, items: Sequence[int]) -> ItemSet:
+        """Items by position, sorted once for any number of calls of `find_items`; errors as for `ItemSet`."""
+        return ItemSet(self.trie, items)
 
-    def _allowed(
-        self, samples: Sequence[Sample], exclude: bool, among: frozenset[int] | None
-    ) -> dict[str, list[Sequence[int]] | None]:
+    def _allowed(self, samples: Sequence[Sample], exclude: bool, among: ItemSet | None) -> dict[str, Any]:
         """What `ItemSearch` may find for each sample; those of a task either all have candidates or none has."""
         excluded: list[Sequence[int]] = [sample.exclude if exclude else () for sample in samples]
-        only: list[Sequence[int]] | None = None
+        only: ItemSet | list[IntArray] | None = among
         if samples[0].candidates is not None:
-            listed = [() if sample.candidates is None else sample.candidates for sample in samples]
-            only = [[item for item in items if among is None or item in among] for items in listed]
-        elif among is not None:
-            only = [sorted(among)]
-        for row, sample in enumerate(samples):
-            gone = set(excluded[row])
-            kept = range(self.trie.num_items) if only is None else only[row if len(only) > 1 else 0]
-            if all(item in gone for item in kept):
+            listed = [np.array(sample.candidates or (), dtype=np.int64) for sample in samples]
+            only = listed if among is None else [among.those_in(items) for items in listed]
+        for row, (sample, gone) in enumerate(zip(samples, excluded, strict=True)):
+            if isinstance(only, list):
+                left = len(set(only[row].tolist()).difference(gone))
+            elif only is None:
+                left = self.trie.num_items - len(set(gone))
+            else:
+                left = len(only) - only.count(gone)
+            if not left:
                 raise ValueError(
                     f"nothing is left to recommend to the user at position {sample.user}: "
                     "every allowed item is excluded"

@@ -2,27 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .trie import ItemTrie
 
+IntArray = npt.NDArray[np.int64]
 ItemLists = Sequence[Sequence[int]] | Sequence[np.ndarray[Any, Any]]
+
+
+class ItemSet:
+    """Some of a trie's items, sorted once for any number of searches.
+
+    Args:
+        trie: all items.
+        items: by position, in any order.
+
+    Attributes:
+        items: the same, ascending and each once.
+        leaves: theirs in the trie, ascending.
+
+    Raises:
+        ValueError: an item is none of the trie's.
+
+    Example:
+        >>> in_stock = ItemSet(ItemTrie([[5, 6], [5, 7], [8]], eos_token_id=1), [2, 0, 2])
+        >>> len(in_stock), in_stock.count([0, 1, 0]), in_stock.leaves.tolist()
+        (2, 1, [0, 2])
+    """
+
+    def __init__(self, trie: ItemTrie, items: Sequence[int] | np.ndarray[Any, Any]) -> None:
+        self.items = _distinct(trie, items)
+        self.leaves = trie.item_leaf[torch.from_numpy(self.items).to(trie.device)].sort().values
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def those_in(self, items: IntArray) -> IntArray:
+        """Those of some items that are in the set."""
+        return _common(items, self.items)
+
+    def count(self, items: Collection[int]) -> int:
+        """How many different ones of some items are in the set."""
+        return len(self.those_in(np.unique(np.fromiter(items, np.int64, count=len(items)))))
 
 
 class ItemFilter:
     """Says which nodes of a trie lead to an item that an input may be given.
 
     The items under a node are a range of leaves, so how many of a list lie under it follows from two searches in the
-    list's sorted leaves. Nothing here is as large as the catalogue.
+    list's sorted leaves. Nothing here is as large as the catalogue, and what is excluded costs nothing for what is
+    allowed.
 
     Args:
         trie: the items.
         only: for each input the items that may be found, by position; one list for all inputs where there is one
-            list; all items where it is left out.
+            list, or an `ItemSet`, which is not sorted again; all items where it is left out.
         exclude: for each input items that may not be found; none where it is left out.
         batch_size: how many inputs there are.
 
@@ -38,22 +77,32 @@ class ItemFilter:
     """
 
     def __init__(
-        self, trie: ItemTrie, *, batch_size: int, only: ItemLists | None = None, exclude: ItemLists | None = None
+        self,
+        trie: ItemTrie,
+        *,
+        batch_size: int,
+        only: ItemLists | ItemSet | None = None,
+        exclude: ItemLists | None = None,
     ) -> None:
         self.trie = trie
         self.batch_size = batch_size
-        kept = None if only is None else [np.unique(self._checked(items)) for items in only]
-        gone = None if exclude is None else [np.unique(self._checked(items)) for items in exclude]
-        if kept is not None and len(kept) not in (1, batch_size):
-            raise ValueError(f"only has {len(kept)} lists for {batch_size} inputs: give one, or one an input")
-        if gone is not None and len(gone) != batch_size:
-            raise ValueError(f"exclude has {len(gone)} lists for {batch_size} inputs: give one an input")
+        if only is not None and not isinstance(only, ItemSet) and len(only) not in (1, batch_size):
+            raise ValueError(f"only has {len(only)} lists for {batch_size} inputs: give one, or one an input")
+        if exclude is not None and len(exclude) != batch_size:
+            raise ValueError(f"exclude has {len(exclude)} lists for {batch_size} inputs: give one an input")
+        if only is not None and not isinstance(only, ItemSet) and len(only) == 1:
+            only = ItemSet(trie, only[0])
+        kept = self._lists(only)
+        gone = None if exclude is None else [_distinct(trie, items) for items in exclude]
         if kept is not None and gone is not None:
             # What is not allowed anyway must not be taken off twice.
-            wide = kept if len(kept) == batch_size else kept * batch_size
-            gone = [np.intersect1d(away, here, assume_unique=True) for away, here in zip(gone, wide, strict=True)]
+            gone = [_common(away, here) for away, here in zip(gone, kept, strict=True)]
         self._check_left(kept, gone)
-        self._only = None if kept is None else self._leaves(kept)
+        self._only: torch.Tensor | None = None
+        if isinstance(only, ItemSet):
+            self._only = only.leaves.to(trie.device)[None]
+        elif kept is not None:
+            self._only = self._leaves(kept)
         self._exclude = None if gone is None or not any(map(len, gone)) else self._leaves(gone)
 
     def leads_to_item(self, rows: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
@@ -75,34 +124,45 @@ class ItemFilter:
         """Whether every item may be found for every input."""
         return self._only is None and self._exclude is None
 
-    def mask(self) -> torch.Tensor:
-        """Which items may be found for each input; BoolTensor of shape `(batch, num_items)`."""
-        num_items = self.trie.num_items
-        leaves = self.trie.leaf_nodes.repeat(self.batch_size)
-        rows = torch.arange(self.batch_size, device=leaves.device).repeat_interleave(num_items)
-        return self.leads_to_item(rows, leaves).view(self.batch_size, num_items)[:, self.trie.item_leaf]
+    def _lists(self, only: ItemLists | ItemSet | None) -> list[IntArray] | None:
+        """The items that each input may be given, ascending."""
+        if only is None:
+            return None
+        if isinstance(only, ItemSet):
+            return [only.items] * self.batch_size
+        return [_distinct(self.trie, items) for items in only]
 
-    def _checked(self, items: Sequence[int] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        positions = np.asarray(items, dtype=np.int64)
-        wrong = positions[(positions < 0) | (positions >= self.trie.num_items)]
-        if len(wrong):
-            raise ValueError(f"there is no item at position {int(wrong[0])}: there are {self.trie.num_items} items")
-        return positions
-
-    def _check_left(self, kept: list[np.ndarray[Any, Any]] | None, gone: list[np.ndarray[Any, Any]] | None) -> None:
+    def _check_left(self, kept: list[IntArray] | None, gone: list[IntArray] | None) -> None:
         for row in range(self.batch_size):
-            left = self.trie.num_items if kept is None else len(kept[row if len(kept) > 1 else 0])
+            left = self.trie.num_items if kept is None else len(kept[row])
             if left - (0 if gone is None else len(gone[row])) <= 0:
                 raise ValueError(f"no item may be found for row {row} of the batch: every allowed item is excluded")
 
-    def _leaves(self, lists: list[np.ndarray[Any, Any]]) -> torch.Tensor:
+    def _leaves(self, lists: list[IntArray]) -> torch.Tensor:
         """Sorted leaves of each list, filled up with what is beyond all leaves."""
-        padded = np.full((len(lists), max(map(len, lists))), self.trie.num_items, dtype=np.int64)
+        padded = np.full((len(lists), max(map(len, lists))), -1, dtype=np.int64)
         for row, items in enumerate(lists):
             padded[row, : len(items)] = items
         positions = torch.from_numpy(padded).to(self.trie.device)
-        leaves = torch.nn.functional.pad(self.trie.item_leaf, (0, 1), value=self.trie.num_items)[positions]
+        leaves = self.trie.item_leaf[positions.clamp(min=0)].masked_fill(positions < 0, self.trie.num_items)
         return leaves.sort(dim=1).values
+
+
+def _distinct(trie: ItemTrie, items: Sequence[int] | np.ndarray[Any, Any]) -> IntArray:
+    """Items of a trie, ascending and each once."""
+    positions = np.unique(np.asarray(items, dtype=np.int64))
+    wrong = positions[(positions < 0) | (positions >= trie.num_items)]
+    if len(wrong):
+        raise ValueError(f"there is no item at position {int(wrong[0])}: there are {trie.num_items} items")
+    return positions
+
+
+def _common(items: IntArray, others: IntArray) -> IntArray:
+    """Those of some items that are among others, which ascend; the time grows with the former."""
+    if not len(others):
+        return items[:0]
+    places = np.searchsorted(others, items)
+    return items[others[np.minimum(places, len(others) - 1)] == items]
 
 
 def _within(

@@ -11,7 +11,7 @@ import torch
 from .beam_search import ItemBeams, check_search, leading_tokens, search_items
 from .edge_scores import EdgeScores, Normaliser, check_normaliser
 from .forced_scores import force_items
-from .item_filter import ItemFilter, ItemLists
+from .item_filter import ItemFilter, ItemLists, ItemSet
 from .t5 import T5Inference, T5Weights, why_not
 from .tree_search import score_items, search_tree
 from .trie import ItemTrie
@@ -88,7 +88,7 @@ class ItemSearch:
         *,
         k: int,
         num_beams: int,
-        only: ItemLists | None = None,
+        only: ItemLists | ItemSet | None = None,
         exclude: ItemLists | None = None,
         decoder_prefix: Sequence[int] | None = None,
     ) -> ItemBeams:
@@ -98,8 +98,7 @@ class ItemSearch:
             inputs: see `search_items`.
             k: how many items to find.
             num_beams: how many beginnings of IDs are followed at once for each input, at least `k`.
-            only: for each input the items that may be found, by position; one list for all inputs where there is one
-                list; all items where it is left out.
+            only: the items that may be found, see `ItemFilter`; all items where it is left out.
             exclude: for each input items that may not be found.
             decoder_prefix: see `search_items`.
 
@@ -116,7 +115,7 @@ class ItemSearch:
                 trie,
                 k=k,
                 num_beams=num_beams,
-                allowed_items=None if allowed.allows_all else allowed.mask(),
+                allowed_items=allowed,
                 decoder_prefix=decoder_prefix,
                 renormalise=self.normaliser == "children",
             )

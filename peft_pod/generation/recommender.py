@@ -24,6 +24,7 @@ from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
 from .adapter_turns import chosen_adapter, turns_of
 from .arguments import listed, lists_of_users, positive, same_length
 from .engine import GenerationEngine, Scoring, check_scoring
+from .item_filter import ItemSet
 from .questions import Questions, Unknown, UnknownItems, UnknownUsers, UserHistory, warn_of_skipped
 from .results import Recommendation, UserRecommendations
 from .rows import check_rows, length_of, user_and_history
@@ -147,7 +148,7 @@ class Recommender:
         users, single = listed(user)
         unknown = Unknown(unknown_users, unknown_items)
         histories = self._histories(users, history, single, unknown)
-        allowed = self._questions.allowed_positions(allowed_items)
+        allowed = self._allowed(allowed_items)
         samples = [
             self._next_item_question(name, taken, unknown, allowed, exclude_seen)
             for name, taken in zip(users, histories, strict=True)
@@ -197,7 +198,7 @@ class Recommender:
             rows,
             positive("k", k),
             exclude_seen,
-            self._questions.allowed_positions(allowed_items),
+            self._allowed(allowed_items),
             Unknown(unknown_users, unknown_items),
             positive("chunk_size", chunk_size),
         )
@@ -207,7 +208,7 @@ class Recommender:
         rows: Iterable[Mapping[str, Any]],
         k: int,
         exclude_seen: bool,
-        allowed: list[int] | None,
+        allowed: ItemSet | None,
         unknown: Unknown,
         chunk_size: int,
     ) -> Iterator[UserRecommendations]:
@@ -458,15 +459,17 @@ class Recommender:
             given = lists_of_users(history, len(users), single, "history")
         return [self._questions.history(user, items, unknown) for user, items in zip(users, given, strict=True)]
 
+    def _allowed(self, allowed_items: Sequence[str] | None) -> ItemSet | None:
+        positions = self._questions.allowed_positions(allowed_items)
+        return None if positions is None else self.engine.item_set(positions)
+
     def _next_item_question(
-        self, user: str, taken: UserHistory, unknown: Unknown, allowed: list[int] | None, exclude_seen: bool
+        self, user: str, taken: UserHistory, unknown: Unknown, allowed: ItemSet | None, exclude_seen: bool
     ) -> Sample:
         task = self._task(SequentialTask)
         sample: Sample = task.query(self._questions.user_position(user, task.name, unknown), taken.items)
         seen = set(taken.items) if exclude_seen else set()
-        left = (
-            len(self.catalogue.item_ids) - len(seen) if allowed is None else sum(item not in seen for item in allowed)
-        )
+        left = len(self.catalogue.item_ids) - len(seen) if allowed is None else len(allowed) - allowed.count(seen)
         if not left:
             raise ValueError(
                 f"nothing is left to recommend to user {user!r}: the history holds every item that may be recommended. "
@@ -475,7 +478,7 @@ class Recommender:
         return sample
 
     def _next_items(
-        self, engine: GenerationEngine, samples: list[Sample], k: int, exclude_seen: bool, allowed: list[int] | None
+        self, engine: GenerationEngine, samples: list[Sample], k: int, exclude_seen: bool, allowed: ItemSet | None
     ) -> list[list[Recommendation]]:
         with self._turn():
             found = engine.find_items(samples, SequentialTask.name, k=k, exclude=exclude_seen, only=allowed)

@@ -1,17 +1,20 @@
-"""All items' tokens as one prefix tree, held in tensors, so that many prefixes are looked up or extended at once."""
+"""All items' tokens as one prefix tree, held in tables, so that many prefixes are looked up or extended at once."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-IntArray = npt.NDArray[np.int64]
+from .index_table import IndexTable, smallest_type
+
+IntArray = npt.NDArray[np.signedinteger[Any]]
 
 NO_NODE = -1
 """The node of a prefix that begins no item's tokens."""
@@ -38,7 +41,7 @@ class ItemTrie:
 
     Each sequence is closed by the end-of-sequence token, so one ID may begin another, and each item is exactly one
     leaf. Nodes are numbered depth first with children in the order of their tokens: the items under a node are then a
-    contiguous range of leaves, and which nodes lead to a set of items follows from a cumulative sum over the leaves.
+    contiguous range of leaves. Tables hold numbers in as few bytes as they need; looked up, they have eight.
 
     Args:
         sequences: for each item, by position, its tokens without the end-of-sequence token.
@@ -86,11 +89,11 @@ class ItemTrie:
         columns = np.arange(tokens.shape[1])
         is_node = columns < lengths[:, None]
         starts_node = is_node & (columns >= shared[:, None])
-        numbers = np.cumsum(starts_node).reshape(starts_node.shape)
+        numbers = np.cumsum(starts_node, dtype=smallest_type(starts_node.size)).reshape(starts_node.shape)
         node_of = np.maximum.accumulate(np.where(starts_node, numbers, 0), axis=0)
         num_nodes = int(numbers[-1, -1]) + 1
 
-        parent_of = np.concatenate([np.full((len(order), 1), ROOT), node_of[:, :-1]], axis=1)
+        parent_of = np.pad(node_of[:, :-1], ((0, 0), (1, 0)), constant_values=ROOT)
         parents, node_tokens = parent_of[starts_node], tokens[starts_node]
         by_parent = np.argsort(parents, kind="stable")
         leaf_start = np.concatenate([[0], np.nonzero(starts_node)[0]])
@@ -100,17 +103,16 @@ class ItemTrie:
         self.max_depth = int(lengths.max())
         self.max_token = int(tokens.max())
         self.common_prefix = tuple(int(token) for token in tokens[0, : shared[1:].min(initial=lengths[0] - 1)])
-        self.child_offsets = _tensor(np.concatenate([[0], np.cumsum(np.bincount(parents, minlength=num_nodes))]))
-        self.child_tokens = _tensor(node_tokens[by_parent])
-        self.child_nodes = _tensor(by_parent + 1)
-        self.leaf_item = _tensor(order)
-        self.item_leaf = _tensor(np.argsort(order))
-        self.parents = _tensor(np.concatenate([[NO_NODE], parents]))
-        self.tokens = _tensor(np.concatenate([[-1], node_tokens]))
-        self.leaf_nodes = _tensor(np.flatnonzero(node_tokens == self.eos_token_id) + 1)
-        self.leaf_start = _tensor(leaf_start)
-        self.leaf_end = _tensor(leaf_start + leaf_count)
-        self._child_keys = self._key(_tensor(parents[by_parent]), self.child_tokens)
+        self.child_offsets = IndexTable(np.concatenate([[0], np.cumsum(np.bincount(parents, minlength=num_nodes))]))
+        self.child_tokens = IndexTable(node_tokens[by_parent])
+        self.child_nodes = IndexTable(by_parent + 1)
+        self.leaf_item = IndexTable(order)
+        self.item_leaf = IndexTable(np.argsort(order))
+        self.parents = IndexTable(np.concatenate([[NO_NODE], parents]))
+        self.tokens = IndexTable(np.concatenate([[-1], node_tokens]))
+        self.leaf_nodes = IndexTable(np.flatnonzero(node_tokens == self.eos_token_id) + 1)
+        self.leaf_start = IndexTable(leaf_start)
+        self.leaf_end = IndexTable(leaf_start + leaf_count)
 
     @property
     def num_items(self) -> int:
@@ -124,16 +126,21 @@ class ItemTrie:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
-        return self.child_nodes.device
+        """Where the tables are."""
+        return self.child_nodes.values.device
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the tables take."""
+        return sum(table.nbytes for table in vars(self).values() if isinstance(table, (IndexTable, torch.Tensor)))
 
     def to(self, device: torch.device | str) -> ItemTrie:
-        """The same trie with its tensors on `device`; this trie itself where they are there already."""
+        """The same trie with its tables on `device`; this trie itself where they are there already."""
         if torch.empty(0, device=device).device == self.device:
             return self
         moved = copy.copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, torch.Tensor):
+            if isinstance(value, (IndexTable, torch.Tensor)):
                 setattr(moved, name, value.to(device))
         return moved
 
@@ -205,26 +212,11 @@ class ItemTrie:
         places = torch.arange(len(parents), device=nodes.device) + (starts - ends + counts)[parents]
         return Children(parents, self.child_tokens[places], self.child_nodes[places])
 
-    def allowed_nodes(self, item_mask: torch.Tensor) -> torch.Tensor:
-        """The nodes that lead to at least one item of a set.
-
-        Args:
-            item_mask: true for the items of the set, by position; BoolTensor of shape `(batch, num_items)`.
-
-        Returns:
-            BoolTensor of shape `(batch, num_nodes)`.
-
-        Raises:
-            ValueError: `item_mask` has another type or shape.
-        """
-        if item_mask.dtype != torch.bool or item_mask.ndim != 2 or item_mask.shape[1] != self.num_items:
-            raise ValueError(
-                f"the mask of allowed items must be a BoolTensor of shape (batch, {self.num_items}), "
-                f"got {item_mask.dtype} of shape {tuple(item_mask.shape)}"
-            )
-        counts = item_mask[:, self.leaf_item].cumsum(dim=1, dtype=torch.int32)
-        before = torch.nn.functional.pad(counts, (1, 0))
-        return before[:, self.leaf_end] > before[:, self.leaf_start]
+    @cached_property
+    def _child_keys(self) -> torch.Tensor:
+        """Of each child, by which it is found; ascending. The fast search steps nowhere and does without them."""
+        children = self.child_nodes[:]
+        return self._key(self.parents[children], self.child_tokens[:])
 
     def _key(self, nodes: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return nodes * (self.max_token + 1) + tokens
@@ -237,9 +229,11 @@ def _padded(sequences: Sequence[Sequence[int]], eos_token_id: int) -> tuple[IntA
     lengths = np.fromiter(map(len, sequences), np.int64, count=len(sequences))
     if lengths.min() == 0:
         raise ValueError(f"item {int(lengths.argmin())} has no tokens; every item needs at least one")
-    tokens = np.full((len(lengths), int(lengths.max()) + 1), -1, dtype=np.int64)
+    flat = np.fromiter(chain.from_iterable(sequences), np.int64, count=int(lengths.sum()))
+    kind = smallest_type(max(int(flat.max()), eos_token_id))
+    tokens = np.full((len(lengths), int(lengths.max()) + 1), -1, dtype=kind)
     inside = np.arange(tokens.shape[1]) < lengths[:, None]
-    tokens[inside] = np.fromiter(chain.from_iterable(sequences), np.int64, count=int(lengths.sum()))
+    tokens[inside] = np.maximum(flat, -1)
     for wrong, what in ((inside & (tokens < 0), "a negative token"), (tokens == eos_token_id, "eos_token_id")):
         if wrong.any():
             item = int(np.nonzero(wrong)[0][0])
@@ -265,7 +259,3 @@ def _shared_with_previous(tokens: IntArray, lengths: IntArray, items: IntArray) 
         )
     shared[1:] = differs.argmax(axis=1)
     return shared
-
-
-def _tensor(values: npt.NDArray[np.int64] | npt.NDArray[np.intp]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))

@@ -426,7 +426,7 @@ def test_half_precision_gives_scores_in_float32(model: PreTrainedModel, kind: st
     [
         ({"k": 0}, "k must be at least 1, got 0"),
         ({"k": 3, "num_beams": 2}, "num_beams=2 beams can find 2 items at most, but k=3"),
-        ({"allowed_items": torch.ones(4, 6, dtype=torch.bool)}, "shape \\(4, 7\\).*got \\(4, 6\\)"),
+        ({"allowed_items": torch.ones(4, 6, dtype=torch.bool)}, "shape \\(4, 7\\).*of shape \\(4, 6\\)"),
         ({"allowed_items": torch.ones(4, 7)}, "BoolTensor"),
         ({"allowed_items": torch.tensor([[1] * 7, [0] * 7, [1] * 7, [0] * 7]).bool()}, "for row 1 .*\\[1, 3\\]"),
         ({"decoder_prefix": []}, "decoder_prefix"),

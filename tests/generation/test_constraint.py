@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peft_pod.generation.constraint import TrieConstraint
+from peft_pod.generation.item_filter import ItemFilter
 from peft_pod.generation.trie import ItemTrie
 
 EOS, START, VOCABULARY = 1, 0, 12
@@ -25,6 +26,10 @@ def allowed_tokens(written: tuple[int, ...], items: list[int]) -> set[int]:
     return {closed[item][length] for item in items if closed[item][:length] == written and len(closed[item]) > length}
 
 
+def only(lists: list[list[int]]) -> ItemFilter:
+    return ItemFilter(TRIE, batch_size=len(lists), only=lists)
+
+
 def finite_tokens(row: torch.Tensor) -> set[int]:
     return set(torch.isfinite(row).nonzero().flatten().tolist())
 
@@ -34,7 +39,7 @@ def finite_tokens(row: torch.Tensor) -> set[int]:
     rows=st.lists(
         st.tuples(
             st.sampled_from([(5, 6, EOS), (5, EOS, START), (8, 9, 5), (8, 9, 9), (5, 5, 5), (4, 6, 1), (5, 7, 11)]),
-            st.lists(st.booleans(), min_size=len(SEQUENCES), max_size=len(SEQUENCES)),
+            st.lists(st.integers(0, len(SEQUENCES) - 1), min_size=1, max_size=len(SEQUENCES)),
         ),
         min_size=1,
         max_size=5,
@@ -43,21 +48,21 @@ def finite_tokens(row: torch.Tensor) -> set[int]:
     leading=st.integers(1, 3),
 )
 def test_open_tokens_are_those_of_allowed_items(
-    rows: list[tuple[tuple[int, ...], list[bool]]], length: int, leading: int
+    rows: list[tuple[tuple[int, ...], list[int]]], length: int, leading: int
 ) -> None:
     written = [list(row[:length]) for row, _ in rows]
     input_ids = torch.tensor([[START] * leading + row for row in written])
-    mask = torch.tensor([mask for _, mask in rows])
+    lists = [items for _, items in rows]
     scores = torch.randn(len(rows), VOCABULARY)
     before = scores.clone()
 
-    masked = TrieConstraint(TRIE, 1, mask, num_leading_tokens=leading)(input_ids, scores)
+    masked = TrieConstraint(TRIE, 1, only(lists), num_leading_tokens=leading)(input_ids, scores)
 
     assert torch.equal(scores, before)
     assert not masked.isnan().any()
-    for row, (tokens, items) in enumerate(zip(written, mask.tolist(), strict=True)):
+    for row, (tokens, items) in enumerate(zip(written, lists, strict=True)):
         until_end = tuple(tokens[: tokens.index(EOS) + 1]) if EOS in tokens else tuple(tokens)
-        expected = allowed_tokens(until_end, [item for item, allowed in enumerate(items) if allowed])
+        expected = allowed_tokens(until_end, items)
         assert finite_tokens(masked[row]) == expected
         kept = sorted(expected)
         assert masked[row, kept].tolist() == scores[row, kept].tolist()
@@ -69,8 +74,7 @@ def test_without_allowed_items_every_item_may_be_written() -> None:
 
 
 def test_each_input_has_its_own_items_for_all_its_beams() -> None:
-    mask = torch.tensor([[True, False, False, False, False], [False, True, True, False, True]])
-    constraint = TrieConstraint(TRIE, num_beams=2, allowed_items=mask)
+    constraint = TrieConstraint(TRIE, num_beams=2, allowed=only([[0], [1, 2, 4]]))
     input_ids = torch.tensor([[START, 5], [START, 8], [START, 5], [START, 8]])
     masked = constraint(input_ids, torch.zeros(4, VOCABULARY))
     assert [finite_tokens(row) for row in masked] == [{6}, set(), {EOS, 7}, {9}]
@@ -93,16 +97,13 @@ def test_finished_and_dead_beams_write_the_end_at_its_own_score() -> None:
 
 
 def test_arguments_that_do_not_fit_are_named() -> None:
-    mask = torch.ones(2, len(SEQUENCES), dtype=torch.bool)
     with pytest.raises(ValueError, match="num_beams must be at least 1, got 0"):
         TrieConstraint(TRIE, 0)
     with pytest.raises(ValueError, match="num_leading_tokens must be at least 1, got 0"):
         TrieConstraint(TRIE, 1, num_leading_tokens=0)
-    with pytest.raises(ValueError, match="shape \\(batch, 5\\)"):
-        TrieConstraint(TRIE, 1, mask[:, :3])
     ids = torch.full((3, 1), START)
-    with pytest.raises(ValueError, match="3 rows, but allowed_items has 2 and num_beams is 1"):
-        TrieConstraint(TRIE, 1, mask)(ids, torch.zeros(3, VOCABULARY))
+    with pytest.raises(ValueError, match="3 rows, but allowed is for 2 inputs and num_beams is 1"):
+        TrieConstraint(TRIE, 1, only([[0], [1]]))(ids, torch.zeros(3, VOCABULARY))
     with pytest.raises(ValueError, match="3 rows, which is no multiple of num_beams=2"):
         TrieConstraint(TRIE, 2)(ids, torch.zeros(3, VOCABULARY))
     with pytest.raises(ValueError, match="token 9, but the model's vocabulary ends at 8"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from peft_pod.generation.item_filter import ItemFilter
+from peft_pod.generation.item_filter import ItemFilter, ItemSet
 from peft_pod.generation.trie import ItemTrie
 
 EOS = 1
@@ -46,7 +46,9 @@ def test_nodes_lead_to_items_that_begin_with_them(seed: int, kept: str) -> None:
             any((*items[item], EOS)[: len(beginning)] == beginning for item in left) for beginning in beginnings
         ]
         assert found == expected
-        assert allowed.mask()[row].tolist() == [item in left for item in range(30)]
+        leaves = trie.leaf_nodes[trie.item_leaf[:]]
+        may_be_found = allowed.leads_to_item(torch.full_like(leaves, row), leaves)
+        assert may_be_found.tolist() == [item in left for item in range(30)]
 
 
 def test_without_lists_all_is_allowed() -> None:
@@ -73,3 +75,31 @@ def test_lists_that_do_not_fit_are_refused(lists: dict[str, Any], message: str) 
     trie, _ = make_trie(random.Random(0), 5)
     with pytest.raises(ValueError, match=message):
         ItemFilter(trie, batch_size=2, **lists)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_set_made_once_filters_as_the_list_does(seed: int) -> None:
+    rng = random.Random(seed)
+    trie, _ = make_trie(rng, 30)
+    items = rng.choices(range(30), k=rng.randint(3, 40))
+    exclude = [rng.sample(range(30), rng.randint(0, 2)) for _ in range(3)]
+    made = ItemSet(trie, items)
+    assert (len(made), made.items.tolist()) == (len(set(items)), sorted(set(items)))
+    others = rng.choices(range(30), k=rng.randint(0, 9))
+    assert made.count(others) == len(set(items) & set(others))
+    nodes = torch.arange(trie.num_nodes).repeat(3)
+    rows = torch.arange(3).repeat_interleave(trie.num_nodes)
+    by_set, by_list = (
+        ItemFilter(trie, batch_size=3, only=only, exclude=exclude).leads_to_item(rows, nodes)
+        for only in (made, [items])
+    )
+    assert torch.equal(by_set, by_list)
+
+
+def test_an_empty_set_allows_nothing() -> None:
+    trie, _ = make_trie(random.Random(0), 5)
+    assert ItemSet(trie, []).count([1, 2]) == 0
+    with pytest.raises(ValueError, match="no item may be found for row 0"):
+        ItemFilter(trie, batch_size=1, only=ItemSet(trie, []), exclude=[[1]])
+    with pytest.raises(ValueError, match="no item at position 5: there are 5 items"):
+        ItemSet(trie, [1, 5])

@@ -67,7 +67,7 @@ def test_engine_combines_allowed_items_candidates_and_exclusions(recommender):
     sample = replace(sample, candidates=[1, 2, 3, 5])
     found = recommender.engine.find_items([sample], "sequential", k=6, only=[0, 1, 2, 5])
     assert sorted(item for item in found.items[0].tolist() if item >= 0) == [2, 5]
-    with pytest.raises(ValueError, match="only holds 6: the 6 items"):
+    with pytest.raises(ValueError, match="no item at position 6: there are 6 items"):
         recommender.engine.find_items([sample], "sequential", k=6, only=[6])
 
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peft_pod.generation.index_table import IndexTable
 from peft_pod.generation.trie import NO_NODE, ROOT, ItemTrie
 
 EOS = 1
@@ -122,22 +123,6 @@ def test_paths_lead_from_the_root_to_the_leaf(sequences: list[tuple[int, ...]], 
         assert path == [ROOT] * (longest - len(expected)) + expected
 
 
-@settings(deadline=None, max_examples=40)
-@given(sequences=catalogues, data=st.data())
-def test_allowed_nodes_are_those_on_the_way_to_an_allowed_item(
-    sequences: list[tuple[int, ...]], data: st.DataObject
-) -> None:
-    trie, oracle = ItemTrie(sequences, EOS), prefixes(sequences)
-    rows = data.draw(
-        st.lists(st.lists(st.booleans(), min_size=len(sequences), max_size=len(sequences)), min_size=1, max_size=3)
-    )
-    allowed = trie.allowed_nodes(torch.tensor(rows))
-    assert allowed.shape == (len(rows), trie.num_nodes)
-    for row, mask in enumerate(rows):
-        for prefix, items in oracle.items():
-            assert bool(allowed[row, node_of(trie, prefix)]) == any(mask[item] for item in items)
-
-
 def test_a_larger_catalogue_agrees_with_a_dictionary() -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = {tuple(row) for row in torch.randint(2, 40, (4000, 4), generator=generator).tolist()}
@@ -167,19 +152,12 @@ def test_what_makes_no_trie_is_named(sequences: list[list[int]], eos: int, messa
         ItemTrie(sequences, eos)
 
 
-@pytest.mark.parametrize(
-    "mask", [torch.ones(2, 2, dtype=torch.bool), torch.ones(2, 3), torch.ones(3, dtype=torch.bool)]
-)
-def test_masks_that_do_not_fit_are_refused(mask: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="BoolTensor of shape \\(batch, 3\\)"):
-        ItemTrie([[4], [5], [6]], EOS).allowed_nodes(mask)
-
-
 def test_moving_keeps_the_original_where_it_is() -> None:
     trie = ItemTrie([[4], [5]], EOS)
     assert trie.to("cpu") is trie
     moved = trie.to("meta")
     assert (moved.device.type, trie.device.type) == ("meta", "cpu")
-    tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
-    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    tables = [value for value in vars(moved).values() if isinstance(value, IndexTable)]
+    assert {table.values.device.type for table in tables} == {"meta"}
+    assert len(tables) == 10
     assert (moved.num_items, moved.num_nodes) == (trie.num_items, trie.num_nodes)
