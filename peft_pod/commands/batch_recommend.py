@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,16 +13,15 @@ from typing import Any, TypeVar, get_args
 import pyarrow as pa
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from tqdm.auto import tqdm
 
 from peft_pod.generation import Recommender, UserRecommendations
 from peft_pod.generation.questions import UnknownItems
 from peft_pod.training import process_state
-from peft_pod.training.progress import SECONDS_BETWEEN_LINES, shows_bars
 from peft_pod.version import __version__
 
 from .batch_input import read_chunks
 from .batch_parts import Parts
+from .batch_progress import Progress, say
 from .batch_rows import RowAnswers, RowCounts, UnknownRowUsers
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -136,17 +134,18 @@ def recommend_batch(settings: BatchSettings) -> None:
     counts = _in_main_process(state, lambda: _check(settings, answers))
     sizes = _part_sizes(counts.rows, settings.rows_per_part)
     missing = _in_main_process(state, lambda: parts.missing(len(sizes)))
-    progress = _Progress(parts, sizes, len(missing), shown=state.is_main_process)
-    _make_parts(settings, parts, answers, set(missing[state.process_index :: state.num_processes]), progress)
+    shares = [missing[process :: state.num_processes] for process in range(state.num_processes)]
+    progress = Progress(parts.has, shares, sizes, shown=state.is_main_process)
+    _make_parts(settings, parts, answers, set(shares[state.process_index]), progress)
     # Not by the barrier alone, which gives up after ten minutes or so, while another process may take longer.
-    while parts.missing(len(sizes)):
+    while progress.rows_left():
         progress.show()
         time.sleep(SECONDS_BETWEEN_LOOKS)
     progress.close()
     state.wait_for_everyone()
     if state.is_main_process:
         parts.join(sizes)
-        _say(_summary(settings, counts, sum(sizes[number] for number in missing), time.monotonic() - began))
+        say(_summary(settings, counts, sum(sizes[number] for number in missing), time.monotonic() - began))
 
 
 def _begin(settings: BatchSettings) -> Parts | None:
@@ -155,7 +154,7 @@ def _begin(settings: BatchSettings) -> Parts | None:
     parts = Parts(settings.output, settings.made_from(), settings.schema)
     if not settings.overwrite and parts.is_joined():
         parts.remove()
-        _say(f"recommending: {settings.output} is there already, made from the same model, input and arguments")
+        say(f"recommending: {settings.output} is there already, made from the same model, input and arguments")
         return None
     parts.begin(overwrite=settings.overwrite)
     return parts
@@ -168,7 +167,7 @@ def _check(settings: BatchSettings, answers: RowAnswers) -> RowCounts:
     return counts
 
 
-def _make_parts(settings: BatchSettings, parts: Parts, answers: RowAnswers, own: set[int], progress: _Progress) -> None:
+def _make_parts(settings: BatchSettings, parts: Parts, answers: RowAnswers, own: set[int], progress: Progress) -> None:
     if not own:
         return
     for chunk in read_chunks(settings.input, settings.rows_per_part):
@@ -241,45 +240,3 @@ def _summary(settings: BatchSettings, counts: RowCounts, made: int, seconds: flo
             f"; {counts.skipped_items:,} unknown items in the histories of {counts.shortened:,} rows were skipped"
         )
     return "".join(parts)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class _Progress:
-    """Shows how many rows all processes have finished: a bar on a terminal, else a line a minute."""
-
-    def __init__(self, parts: Parts, sizes: list[int], missing: int, *, shown: bool) -> None:
-        self._parts = parts
-        self._sizes = sizes
-        self._shown = shown
-        self._total = sum(sizes)
-        self._began = self._last = time.monotonic()
-        self._done_before = self._done()
-        self._bar = None
-        if shown and shows_bars():
-            self._bar = tqdm(
-                total=self._total, initial=self._done_before, desc="recommending", unit="row", dynamic_ncols=True
-            )
-        elif shown:
-            _say(f"recommending: {missing} of {len(sizes)} parts to make, {self._total:,} rows in all")
-
-    def show(self) -> None:
-        """Say how far it is, where it is time to."""
-        if self._bar is not None:
-            self._bar.update(self._done() - self._bar.n)
-        elif self._shown and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            done = self._done()
-            rate = (done - self._done_before) / (self._last - self._began)
-            _say(f"recommending: row {done:,} of {self._total:,}, {rate:,.3g} rows a second")
-
-    def close(self) -> None:
-        """End the bar."""
-        if self._bar is not None:
-            self.show()
-            self._bar.close()
-
-    def _done(self) -> int:
-        return self._total - sum(self._sizes[number] for number in self._parts.missing(len(self._sizes)))
