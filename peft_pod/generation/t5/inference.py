@@ -90,6 +90,7 @@ class T5Inference:
             self._laid_out = state, weights
         return self._laid_out[1]
 
+    @torch.no_grad()
     def encode(self, inputs: Mapping[str, Any]) -> Encoded:
         """Run the encoder.
 
