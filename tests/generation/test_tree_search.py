@@ -39,7 +39,7 @@ class Scores:
 
     def __init__(self, trie: ItemTrie, batch: int, generator: torch.Generator) -> None:
         self.table = -3 * torch.rand(batch, trie.num_nodes, generator=generator)
-        self.table[:, trie.leaf_nodes] *= 0.05
+        self.table[:, trie.leaf_nodes] *= 0.3
 
     def __call__(self, states: torch.Tensor, edges: Children, level: int | None = None) -> torch.Tensor:
         inputs = states.flatten()[edges.parents]
