@@ -82,20 +82,31 @@ class Material:
     @cached_property
     def model(self) -> PeftModel:
         """A T5 with random weights, the same ones each time, trained whole."""
-        set_seed(self.setting.seed)
-        tokenizer = self.processor.tokenizer
-        config = T5Config(
-            **SHAPES[self.setting.shape],
-            vocab_size=VOCABULARY,
-            dropout_rate=self.setting.dropout,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            decoder_start_token_id=tokenizer.pad_token_id,
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            T5ForConditionalGeneration(config).save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            model = build_model(
-                str(Path(folder)), self.processor, seed=self.setting.seed, num_virtual_tokens=PROMPTS, train_base=True
-            )
+        setting = self.setting
+        model = trained_whole(setting.shape, self.processor, seed=setting.seed, dropout=setting.dropout)
         return model.to(self.setting.device)
+
+
+def trained_whole(shape: str, processor: PODProcessor, *, seed: int = 0, dropout: float = 0.1) -> PeftModel:
+    """A T5 with random weights, the same ones each time, and an adapter that trains the base too.
+
+    Args:
+        shape: in `SHAPES`.
+        processor: its tokenizer has at most t5-small's 32,128 tokens, which the model has.
+        seed: of the weights.
+        dropout: of the base.
+    """
+    set_seed(seed)
+    tokenizer = processor.tokenizer
+    config = T5Config(
+        **SHAPES[shape],
+        vocab_size=VOCABULARY,
+        dropout_rate=dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return build_model(str(Path(folder)), processor, seed=seed, num_virtual_tokens=PROMPTS, train_base=True)

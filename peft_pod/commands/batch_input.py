@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 USER, HISTORY = "user", "history"
 ENDINGS = (".parquet", ".jsonl", ".csv")
 _TYPES = {USER: pa.string(), HISTORY: pa.list_(pa.string())}
+_BUFFER = 2**20
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
@@ -102,7 +103,8 @@ def _batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def _parquet_batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
+    # Otherwise what was read stays in memory until the file is closed, and a row group comes in as a whole.
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
         columns = _columns(file.schema_arrow, path)
         for batch in file.iter_batches(batch_size=rows, columns=columns):
             yield batch.select(columns).cast(pa.schema([(name, _TYPES[name]) for name in columns]))

@@ -88,7 +88,11 @@ class Parts:
 
     def missing(self, count: int) -> list[int]:
         """Which of the first `count` parts are not there yet."""
-        return [number for number in range(count) if not self._part(number).is_file()]
+        return [number for number in range(count) if not self.has(number)]
+
+    def has(self, number: int) -> bool:
+        """Whether a part is there."""
+        return self._part(number).is_file()
 
     def write(self, number: int, table: pa.Table) -> None:
         """Write a part, whole or not at all."""
@@ -113,6 +117,8 @@ class Parts:
                 writer.write_table(table.replace_schema_metadata(schema.metadata))
         sync_entries(joined)
         joined.replace(self.output)
+        # The name too is on the disk before what it was made from goes.
+        sync_entries(self.output.parent)
         self.remove()
 
     def remove(self) -> None:

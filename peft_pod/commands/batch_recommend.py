@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import sys
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pyarrow as pa
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from tqdm.auto import tqdm
 
-from peft_pod.generation import Recommendation, Recommender
+from peft_pod.generation import Recommender, UserRecommendations
+from peft_pod.generation.questions import UnknownItems
 from peft_pod.training import process_state
-from peft_pod.training.progress import SECONDS_BETWEEN_LINES, shows_bars
 from peft_pod.version import __version__
 
-from .batch_input import Chunk, read_chunks
+from .batch_input import read_chunks
 from .batch_parts import Parts
-from .batch_rows import RowAnswers
+from .batch_progress import Progress, say
+from .batch_rows import RowAnswers, RowCounts, UnknownRowUsers
 
 SECONDS_BETWEEN_LOOKS = 0.2
 _BLOCK = 2**20
@@ -41,11 +41,16 @@ class BatchSettings:
         exclude_seen: whether to leave out the items of the history.
         rows_per_part: how many rows are answered and saved together; a kill loses no more than that in each process.
         titles: whether the output has the items' titles too.
-        skip_unknown: whether users that the model does not know get an empty list; otherwise they are an error.
+        allowed_items: IDs of the items that may be recommended at all; all of them where it is left out.
+        unknown_users: whether users that the model does not know are an error, get an empty list (`"skip"`), or are
+            answered by the history that the row gives (`"history"`).
+        unknown_items: whether items of histories that the model does not know are an error, or are left out
+            (`"skip"`); a column of the output says which.
         overwrite: whether to replace an output, and parts of one, that are there.
 
     Raises:
-        ValueError: a number is not positive, or a file has the wrong ending.
+        ValueError: a number is not positive, a file has the wrong ending, or `unknown_users` or `unknown_items` is none
+            of those.
     """
 
     model: Path
@@ -55,13 +60,18 @@ class BatchSettings:
     exclude_seen: bool = True
     rows_per_part: int = 4096
     titles: bool = False
-    skip_unknown: bool = False
+    allowed_items: Sequence[str] | None = None
+    unknown_users: UnknownRowUsers = "error"
+    unknown_items: UnknownItems = "error"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         for name in ("k", "rows_per_part"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        for name, known in (("unknown_users", get_args(UnknownRowUsers)), ("unknown_items", get_args(UnknownItems))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"--{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.output.suffix != ".parquet":
             raise ValueError(f"--output {self.output} must end in .parquet, since it will be such a file")
         if self.output.resolve() == self.input.resolve():
@@ -71,7 +81,11 @@ class BatchSettings:
     def schema(self) -> pa.Schema:
         """Columns of the output."""
         columns = {"user": pa.string(), "items": pa.list_(pa.string()), "scores": pa.list_(pa.float32())}
-        return pa.schema({**columns, **({"titles": pa.list_(pa.string())} if self.titles else {})})
+        if self.titles:
+            columns["titles"] = pa.list_(pa.string())
+        if self.unknown_items == "skip":
+            columns["skipped"] = pa.list_(pa.string())
+        return pa.schema(columns)
 
     def made_from(self) -> dict[str, Any]:
         """Everything that the rows of the output depend on, files by size and hash."""
@@ -84,17 +98,11 @@ class BatchSettings:
             "exclude_seen": self.exclude_seen,
             "rows_per_part": self.rows_per_part,
             "titles": self.titles,
-            "skip_unknown": self.skip_unknown,
+            "allowed_items": None if self.allowed_items is None else _digest_of_ids(self.allowed_items),
+            "unknown_users": self.unknown_users,
+            "unknown_items": self.unknown_items,
             "peft_pod": __version__,
         }
-
-
-@dataclass(frozen=True)
-class BatchCounts:
-    """Rows of the input, and how many of their users the model does not know."""
-
-    rows: int
-    unknown: int
 
 
 def recommend_batch(settings: BatchSettings) -> None:
@@ -116,22 +124,28 @@ def recommend_batch(settings: BatchSettings) -> None:
         return
     recommender = Recommender.from_pretrained(settings.model, device=state.device)
     answers = RowAnswers(
-        recommender, settings.k, exclude_seen=settings.exclude_seen, skip_unknown=settings.skip_unknown
+        recommender,
+        settings.k,
+        exclude_seen=settings.exclude_seen,
+        allowed_items=settings.allowed_items,
+        unknown_users=settings.unknown_users,
+        unknown_items=settings.unknown_items,
     )
     counts = _in_main_process(state, lambda: _check(settings, answers))
     sizes = _part_sizes(counts.rows, settings.rows_per_part)
     missing = _in_main_process(state, lambda: parts.missing(len(sizes)))
-    progress = _Progress(parts, sizes, len(missing), shown=state.is_main_process)
-    _make_parts(settings, parts, answers, set(missing[state.process_index :: state.num_processes]), progress)
+    shares = [missing[process :: state.num_processes] for process in range(state.num_processes)]
+    progress = Progress(parts.has, shares, sizes, shown=state.is_main_process)
+    _make_parts(settings, parts, answers, set(shares[state.process_index]), progress)
     # Not by the barrier alone, which gives up after ten minutes or so, while another process may take longer.
-    while parts.missing(len(sizes)):
+    while progress.rows_left():
         progress.show()
         time.sleep(SECONDS_BETWEEN_LOOKS)
     progress.close()
     state.wait_for_everyone()
     if state.is_main_process:
         parts.join(sizes)
-        _say(_summary(settings, counts, sum(sizes[number] for number in missing), time.monotonic() - began))
+        say(_summary(settings, counts, sum(sizes[number] for number in missing), time.monotonic() - began))
 
 
 def _begin(settings: BatchSettings) -> Parts | None:
@@ -140,35 +154,35 @@ def _begin(settings: BatchSettings) -> Parts | None:
     parts = Parts(settings.output, settings.made_from(), settings.schema)
     if not settings.overwrite and parts.is_joined():
         parts.remove()
-        _say(f"recommending: {settings.output} is there already, made from the same model, input and arguments")
+        say(f"recommending: {settings.output} is there already, made from the same model, input and arguments")
         return None
     parts.begin(overwrite=settings.overwrite)
     return parts
 
 
-def _check(settings: BatchSettings, answers: RowAnswers) -> BatchCounts:
-    rows = unknown = 0
+def _check(settings: BatchSettings, answers: RowAnswers) -> RowCounts:
+    counts = RowCounts()
     for chunk in read_chunks(settings.input, settings.rows_per_part):
-        rows += len(chunk.table)
-        unknown += answers.check(chunk)
-    return BatchCounts(rows, unknown)
+        counts += answers.check(chunk)
+    return counts
 
 
-def _make_parts(settings: BatchSettings, parts: Parts, answers: RowAnswers, own: set[int], progress: _Progress) -> None:
+def _make_parts(settings: BatchSettings, parts: Parts, answers: RowAnswers, own: set[int], progress: Progress) -> None:
     if not own:
         return
     for chunk in read_chunks(settings.input, settings.rows_per_part):
         if chunk.number in own:
-            parts.write(chunk.number, _table(chunk, answers.answer(chunk), settings.schema))
+            parts.write(chunk.number, _table(answers.answer(chunk), settings.schema))
             progress.show()
 
 
-def _table(chunk: Chunk, answers: list[list[Recommendation]], schema: pa.Schema) -> pa.Table:
+def _table(answers: list[UserRecommendations], schema: pa.Schema) -> pa.Table:
     columns = {
-        "user": chunk.users,
-        "items": [[item.item_id for item in items] for items in answers],
-        "scores": [[item.score for item in items] for items in answers],
-        "titles": [[item.title for item in items] for items in answers],
+        "user": [answer.user for answer in answers],
+        "items": [[item.item_id for item in answer.items] for answer in answers],
+        "scores": [[item.score for item in answer.items] for answer in answers],
+        "titles": [[item.title for item in answer.items] for answer in answers],
+        "skipped": [list(answer.skipped) for answer in answers],
     }
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
@@ -191,6 +205,12 @@ def _digest(path: Path) -> str:
     return f"{path.stat().st_size} bytes, sha256 {digest.hexdigest()}"
 
 
+def _digest_of_ids(ids: Sequence[str]) -> str:
+    """Of IDs whose order says nothing."""
+    ordered = sorted(set(ids))
+    return f"{len(ordered)} IDs, sha256 {hashlib.sha256(json.dumps(ordered).encode()).hexdigest()}"
+
+
 def _in_main_process(state: PartialState, action: Callable[[], Result]) -> Result:
     """The result of what one process does, in all of them; its error too, so that none waits for the others."""
     outcome: list[Any] = [None, None]
@@ -207,50 +227,16 @@ def _in_main_process(state: PartialState, action: Callable[[], Result]) -> Resul
     return result
 
 
-def _summary(settings: BatchSettings, counts: BatchCounts, made: int, seconds: float) -> str:
-    kept = f", {counts.rows - made:,} of them kept from before" if made < counts.rows else ""
-    unknown = f"; {counts.unknown:,} unknown users got an empty list" if settings.skip_unknown else ""
-    rate = f"{made / seconds:,.3g} a second" if seconds > 0 else "at once"
-    return f"recommending: {counts.rows:,} rows in {settings.output}{kept}, {rate} with loading{unknown}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class _Progress:
-    """Shows how many rows all processes have finished: a bar on a terminal, else a line a minute."""
-
-    def __init__(self, parts: Parts, sizes: list[int], missing: int, *, shown: bool) -> None:
-        self._parts = parts
-        self._sizes = sizes
-        self._shown = shown
-        self._total = sum(sizes)
-        self._began = self._last = time.monotonic()
-        self._done_before = self._done()
-        self._bar = None
-        if shown and shows_bars():
-            self._bar = tqdm(
-                total=self._total, initial=self._done_before, desc="recommending", unit="row", dynamic_ncols=True
-            )
-        elif shown:
-            _say(f"recommending: {missing} of {len(sizes)} parts to make, {self._total:,} rows in all")
-
-    def show(self) -> None:
-        """Say how far it is, where it is time to."""
-        if self._bar is not None:
-            self._bar.update(self._done() - self._bar.n)
-        elif self._shown and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            done = self._done()
-            rate = (done - self._done_before) / (self._last - self._began)
-            _say(f"recommending: row {done:,} of {self._total:,}, {rate:,.3g} rows a second")
-
-    def close(self) -> None:
-        """End the bar."""
-        if self._bar is not None:
-            self.show()
-            self._bar.close()
-
-    def _done(self) -> int:
-        return self._total - sum(self._sizes[number] for number in self._parts.missing(len(self._sizes)))
+def _summary(settings: BatchSettings, counts: RowCounts, made: int, seconds: float) -> str:
+    parts = [f"recommending: {counts.rows:,} rows in {settings.output}"]
+    if made < counts.rows:
+        parts.append(f", {counts.rows - made:,} of them kept from before")
+    parts.append(f", {made / seconds:,.3g} a second with loading" if seconds > 0 else ", at once")
+    if settings.unknown_users != "error":
+        what = "got an empty list" if settings.unknown_users == "skip" else "were answered by their history alone"
+        parts.append(f"; {counts.unknown_users:,} unknown users {what}")
+    if settings.unknown_items == "skip":
+        parts.append(
+            f"; {counts.skipped_items:,} unknown items in the histories of {counts.shortened:,} rows were skipped"
+        )
+    return "".join(parts)

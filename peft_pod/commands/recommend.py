@@ -6,14 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from peft_pod.generation import Recommendation, Recommender
+from peft_pod.generation.questions import UnknownItems
 from peft_pod.tasks import ExplanationTask
 from peft_pod.training import process_state
 
 from .arguments import parse_arguments
 from .batch_recommend import BatchSettings, recommend_batch
+from .batch_rows import UnknownRowUsers
 from .run_folder import RunFolder
 
 SHOWN_HISTORY = 5
@@ -51,9 +53,17 @@ class RecommendArguments:
     unknown_users: str = field(
         default="error",
         metadata={
-            "help": "With --input: whether a user whom the model does not know is an error, found before anything "
-            "runs, or is skipped, which gives an empty list.",
-            "choices": ["error", "skip"],
+            "help": "Whether a user whom the model does not know is an error, with --input found before anything runs; "
+            "is answered by the given history alone; or, with --input, is skipped, which gives an empty list.",
+            "choices": list(get_args(UnknownRowUsers)),
+        },
+    )
+    unknown_items: str = field(
+        default="error",
+        metadata={
+            "help": "Whether an item of a given history that the model does not know is an error, or is left out and "
+            "said.",
+            "choices": list(get_args(UnknownItems)),
         },
     )
     overwrite: bool = field(
@@ -70,11 +80,18 @@ def run(arguments: Sequence[str]) -> None:
     recommender = Recommender.from_pretrained(RunFolder.existing(options.run).model, device=process_state().device)
     if options.explain and ExplanationTask.name not in recommender.processor.task_names:
         raise ValueError(f"--explain: run {options.run} was not trained for the task {ExplanationTask.name!r}")
+    if options.unknown_users == "skip":
+        raise ValueError("--unknown_users skip is for rows of --input: leave the user out, or give history")
     users = _users(options, recommender)
     history = [options.history] * len(users) if options.history else None
-    allowed = None if options.allowed_items is None else _ids_of(options.allowed_items)
     lists = recommender.recommend(
-        users, history, k=options.k, exclude_seen=not options.keep_seen, allowed_items=allowed
+        users,
+        history,
+        k=options.k,
+        exclude_seen=not options.keep_seen,
+        allowed_items=_allowed_items(options),
+        unknown_users=options.unknown_users,
+        unknown_items=options.unknown_items,
     )
     reasons: list[str | None] = [None] * len(users)
     if options.explain:
@@ -101,7 +118,9 @@ def _batch_settings(options: RecommendArguments) -> BatchSettings:
         exclude_seen=not options.keep_seen,
         rows_per_part=options.rows_per_part,
         titles=options.titles,
-        skip_unknown=options.unknown_users == "skip",
+        allowed_items=_allowed_items(options),
+        unknown_users=cast(UnknownRowUsers, options.unknown_users),
+        unknown_items=cast(UnknownItems, options.unknown_items),
         overwrite=options.overwrite,
     )
 
@@ -116,7 +135,10 @@ def _users(options: RecommendArguments, recommender: Recommender) -> list[str]:
     return list(recommender.catalogue.user_ids[: options.num_users])
 
 
-def _ids_of(path: str) -> list[str]:
+def _allowed_items(options: RecommendArguments) -> list[str] | None:
+    if options.allowed_items is None:
+        return None
+    path = options.allowed_items
     ids = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     ids = [line for line in ids if line]
     if not ids:
@@ -127,7 +149,7 @@ def _ids_of(path: str) -> list[str]:
 def _recent_titles(recommender: Recommender, user: str, history: Sequence[str]) -> list[str]:
     catalogue = recommender.catalogue
     if history:
-        positions = [catalogue.item_position(item_id) for item_id in history]
+        positions = [catalogue.item_position(item_id) for item_id in history if catalogue.has_item(item_id)]
     else:
         positions = catalogue.history(catalogue.user_position(user)).tolist()
     return [catalogue.titles[position] for position in positions[-SHOWN_HISTORY:]]

@@ -119,9 +119,10 @@ class ItemSearch:
                 decoder_prefix=decoder_prefix,
                 renormalise=self.normaliser == "children",
             )
+        encoded = self._fast.encode(inputs)
         items, scores = search_tree(
-            self._fast.tree(*self._fast.encode(inputs)),
-            self._edge_scores(self._fast.weights()),
+            encoded.tree(),
+            self._edge_scores(encoded.weights),
             trie,
             allowed,
             leading=_leading(self._fast, decoder_prefix),
@@ -157,15 +158,15 @@ class ItemSearch:
                 renormalise=self.normaliser == "children",
             )
         trie = self.trie = self.trie.to(items.device)
-        encoded, mask = self._fast.encode(inputs)
-        edge_scores = self._edge_scores(self._fast.weights())
+        encoded = self._fast.encode(inputs)
+        edge_scores = self._edge_scores(encoded.weights)
         leading = _leading(self._fast, decoder_prefix)
         # Every node of a tree is asked whether it sees every other.
         nodes = items.shape[1] * trie.max_depth
         rows = max(1, _PAIRS_OF_NODES // nodes**2)
         scores = [
-            score_items(self._fast.tree(*part), edge_scores, trie, listed, leading=leading)
-            for *part, listed in zip(encoded.split(rows), mask.split(rows), items.split(rows), strict=True)
+            score_items(part.tree(), edge_scores, trie, listed, leading=leading)
+            for part, listed in zip(encoded.split(rows), items.split(rows), strict=True)
         ]
         return torch.cat(scores)
 

@@ -14,6 +14,8 @@ from .text_constraint import TextConstraint
 
 _BLOCK_NUMBERS = 2**21
 """Logits that are held at once: 8 MiB in float32."""
+_PART = 64
+"""Logits of which the largest is taken before the largest of all are looked for."""
 
 
 class Texts(NamedTuple):
@@ -128,8 +130,10 @@ def _best_tokens(
     for block, empty in zip(states.flatten(0, 1).split(rows), is_empty.flatten().split(rows), strict=True):
         logits = weights.head(block).float()
         sums = logits.logsumexp(dim=1, keepdim=True)
+        # The model may have more tokens than the tokenizer, which are no text.
+        logits = logits[:, : len(constraint.vocabulary.forbidden)]
         constraint.forbid_(logits, empty, num_written)
-        best, tokens = logits.topk(min(most, logits.shape[1]), dim=1)
+        best, tokens = _largest(logits, min(most, logits.shape[1]))
         if weights.dtype != torch.float32:
             # What tokens are told apart by is not rounded; which of them are looked at, and the sums, may be.
             exact = torch.einsum("nw,nkw->nk", block, weights.head_rows[tokens])
@@ -139,3 +143,26 @@ def _best_tokens(
         choices.append(nn.functional.pad(tokens, (0, missing)))
     shape = (*states.shape[:2], most)
     return torch.cat(gains).view(shape), torch.cat(choices).view(shape)
+
+
+def _largest(values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest values of each row and their columns, as `topk` gives them, in a third of its time.
+
+    The largest n lie in the n parts of a row whose largest values are the largest.
+
+    Args:
+        values: shape `(rows, columns)`.
+        count: how many to find.
+
+    Returns:
+        Shape `(rows, count)` each.
+    """
+    whole = values.shape[1] // _PART
+    if whole <= 2 * count:
+        return values.topk(count, dim=1)
+    parts = values[:, : whole * _PART].unflatten(1, (whole, _PART)).amax(2).topk(count, dim=1).indices
+    columns = (parts[:, :, None] * _PART + torch.arange(_PART, device=values.device)).flatten(1)
+    rest = torch.arange(whole * _PART, values.shape[1], device=values.device).expand(len(values), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    largest, places = values.gather(1, columns).topk(count, dim=1)
+    return largest, columns.gather(1, places)

@@ -70,8 +70,8 @@ class TextSearch:
         leading = leading_tokens(base) if decoder_prefix is None else list(decoder_prefix)
         constraint = TextConstraint(self.vocabulary, min_tokens, max_tokens, len(leading))
         if self.inference is not None:
-            tree = self.inference.tree(*self.inference.encode(inputs))
-            return search_texts(tree, self.inference.weights(), constraint, leading=leading, num_beams=num_beams)
+            encoded = self.inference.encode(inputs)
+            return search_texts(encoded.tree(), encoded.weights, constraint, leading=leading, num_beams=num_beams)
         return self._by_generate(inputs, constraint, leading, num_beams)
 
     def _by_generate(

@@ -207,9 +207,11 @@ class _Asked:
         return found
 
     def mostly_end(self, beams: _Beams) -> bool:
-        """Whether an ID ends with at least half of the beams."""
+        """Whether nothing but the end can follow at least half of the beams."""
         edges = self.trie.children(beams.nodes.flatten())
-        return 2 * int((self.trie.item(edges.nodes) >= 0).sum()) >= int((beams.nodes >= 0).sum())
+        is_only = torch.bincount(edges.parents, minlength=beams.nodes.numel())[edges.parents] == 1
+        ends = is_only & (self.trie.item(edges.nodes) >= 0)
+        return 2 * int(ends.sum()) >= int((beams.nodes >= 0).sum())
 
 
 def _followed(asked: _Asked, beams: _Beams, item_scores: torch.Tensor, num_beams: int, level: int) -> _Continuations:
@@ -304,13 +306,13 @@ def _paths(trie: ItemTrie, items: torch.Tensor, top: int) -> torch.Tensor:
 def _prefix(states: torch.Tensor, edge_scores: EdgeScores, trie: ItemTrie) -> tuple[list[int], torch.Tensor]:
     """The nodes of the common prefix, the root first, and its log-probability for each input."""
     batch, steps, _ = states.shape
-    scores = states.new_zeros(batch)
-    nodes = [ROOT]
-    for step in range(steps - 1):
-        child = trie.children(torch.tensor(nodes[-1:], device=states.device)).nodes
-        nodes.append(int(child))
-        edges = Children(
-            torch.arange(batch, device=states.device), trie.tokens[child].expand(batch), child.expand(batch)
-        )
-        scores = scores + edge_scores(states[:, step], edges, step)
-    return nodes, scores
+    # Nodes are numbered depth first, and each of these has one child.
+    nodes = list(range(steps))
+    if steps == 1:
+        return nodes, states.new_zeros(batch)
+    edges = Children(
+        parents=torch.arange(batch * (steps - 1), device=states.device),
+        tokens=torch.tensor(trie.common_prefix, device=states.device).repeat(batch),
+        nodes=torch.tensor(nodes[1:], device=states.device).repeat(batch),
+    )
+    return nodes, edge_scores(states[:, :-1].flatten(0, 1), edges).view(batch, -1).sum(1)

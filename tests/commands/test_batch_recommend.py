@@ -11,7 +11,7 @@ import pytest
 
 from peft_pod.commands.batch_parts import MANIFEST
 from peft_pod.commands.batch_recommend import BatchSettings, recommend_batch
-from peft_pod.generation import Recommender
+from peft_pod.generation import Recommender, UserRecommendations
 
 from ..training.killed_run import in_child, kill_at_file_operation
 from ..training.launching import run_in_processes
@@ -130,12 +130,14 @@ def test_finished_parts_are_not_made_again(run, users, tmp_path, monkeypatch):
     names = {path.name for path in parts_of(output).glob("[0-9]*.parquet")}
     assert names == {"00000000.parquet", "00000001.parquet"}
     answered = []
-    recommend = Recommender.recommend
-    monkeypatch.setattr(
-        Recommender,
-        "recommend",
-        lambda self, users, *rest, **named: answered.extend(users) or recommend(self, users, *rest, **named),
-    )
+    recommend = Recommender.recommend_each
+
+    def watched(self, rows, *rest, **named):
+        rows = list(rows)
+        answered.extend(row["user"] for row in rows)
+        return recommend(self, rows, *rest, **named)
+
+    monkeypatch.setattr(Recommender, "recommend_each", watched)
     done = batch(run, users, output)
     assert done.status == 0, done.err
     assert "8 of them kept from before" in done.err
@@ -153,7 +155,7 @@ def test_two_processes_give_the_bytes_of_one(run, users, tmp_path):
 
 def interrupted(run, users, output, monkeypatch):
     """Leave parts behind: the first of them, then an error."""
-    recommend, calls = Recommender.recommend, []
+    recommend, calls = Recommender.recommend_each, []
 
     def fail_later(self, *rest, **named):
         calls.append(1)
@@ -162,16 +164,24 @@ def interrupted(run, users, output, monkeypatch):
         return recommend(self, *rest, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Recommender, "recommend", fail_later)
+        patched.setattr(Recommender, "recommend_each", fail_later)
         refused(batch(run, users, output), "no power")
     assert [path.name for path in parts_of(output).glob("[0-9]*.parquet")] == ["00000000.parquet"]
 
 
-def test_parts_made_from_something_else_are_refused(run, users, tmp_path, monkeypatch):
+def test_parts_made_from_something_else_are_refused(run, recommender, users, tmp_path, monkeypatch):
     output = tmp_path / "recs.parquet"
     interrupted(run, users, output, monkeypatch)
     refused(batch(run, users, output, "--k", 6), "made from something else: k was 5 and is now 6. .*--overwrite")
     refused(batch(run, users, output, "--keep_seen"), "exclude_seen was True and is now False")
+    for name, value in (("unknown_users", "history"), ("unknown_users", "skip"), ("unknown_items", "skip")):
+        message = f"made from something else: {name} was 'error' and is now '{value}'. Go on with the same"
+        refused(batch(run, users, output, f"--{name}", value), message)
+    (tmp_path / "stock.txt").write_text(recommender.catalogue.item_ids[0], encoding="utf-8")
+    refused(
+        batch(run, users, output, "--allowed_items", tmp_path / "stock.txt"),
+        r"allowed_items was None and is now '1 IDs, sha256 \w+'",
+    )
     # Another input of the same name.
     table = pq.read_table(users)
     pq.write_table(table.slice(1), users)
@@ -224,7 +234,6 @@ def test_unknown_users(run, recommender, tmp_path):
         batch(run, file, output, rows_per_part=2), r"row 2 \(the first is 0\), user 'nobody': .*not among the 40 users"
     )
     assert [path.name for path in parts_of(output).iterdir()] == [MANIFEST]  # nothing ran
-    # The way to treat them is among what parts are made from.
     done = batch(run, file, output, "--unknown_users", "skip", "--overwrite", rows_per_part=2)
     assert done.status == 0, done.err
     assert "5 rows in " in done.err
@@ -232,6 +241,81 @@ def test_unknown_users(run, recommender, tmp_path):
     rows = pq.read_table(output).to_pylist()
     assert [len(row["items"]) for row in rows] == [5, 5, 0, 5, 0]
     assert [item.item_id for item in recommender.recommend(known[2], k=5)] == rows[3]["items"]
+
+
+def test_strangers_are_answered_by_their_histories(run, recommender, tmp_path):
+    user, items = recommender.catalogue.user_ids[0], list(recommender.catalogue.item_ids[:4])
+    file, output = tmp_path / "users.parquet", tmp_path / "recs.parquet"
+    pq.write_table(pa.table({"user": [user, "nobody", user], "history": [None, items, items]}), file)
+    refused(batch(run, file, output), "row 1 .*not among the 40 users .*; --unknown_users skip .*, history goes by")
+    done = batch(run, file, output, "--unknown_users", "history", "--overwrite", rows_per_part=2)
+    assert done.status == 0, done.err
+    assert done.err.endswith("; 1 unknown users were answered by their history alone\n")
+    rows = pq.read_table(output).to_pylist()
+    for row, history in zip(rows, [None, items, items], strict=True):
+        expected = recommender.recommend(row["user"], history, k=5, unknown_users="history")
+        assert row["items"] == [item.item_id for item in expected]
+        assert row["scores"] == pytest.approx([item.score for item in expected], abs=1e-4)
+    assert rows[1]["scores"] != rows[2]["scores"]  # without the name
+    pq.write_table(pa.table({"user": [user, "nobody"], "history": [items, None]}), file)
+    refused(
+        batch(run, file, output, "--unknown_users", "history", "--overwrite"),
+        "row 1 .*'nobody': the model does not know this user, and the row has no history to go by",
+    )
+
+
+def test_unknown_items_are_skipped_and_counted(run, recommender, tmp_path):
+    user, items = recommender.catalogue.user_ids[0], list(recommender.catalogue.item_ids[:4])
+    histories = [[items[0], "new", items[1], "newer"], items, None, ["new", items[3]]]
+    file, output = tmp_path / "users.parquet", tmp_path / "recs.parquet"
+    pq.write_table(pa.table({"user": [user] * 4, "history": histories}), file)
+    refused(batch(run, file, output), "row 0 .*item 'new' is not in the catalogue .*; --unknown_items skip leaves such")
+    done = batch(run, file, output, "--unknown_items", "skip", "--overwrite", rows_per_part=3)
+    assert done.status == 0, done.err
+    assert done.err.endswith("; 3 unknown items in the histories of 2 rows were skipped\n")
+    rows = pq.read_table(output).to_pylist()
+    assert [row["skipped"] for row in rows] == [["new", "newer"], [], [], ["new"]]
+    kept = [items[:2], items, None, [items[3]]]
+    for row, history in zip(rows, kept, strict=True):
+        assert row["items"] == [item.item_id for item in recommender.recommend(user, history, k=5)]
+    # Made from the same they are done, made with another flag they are another output.
+    assert (
+        "is there already, made from the same"
+        in batch(run, file, output, "--unknown_items", "skip", rows_per_part=3).err
+    )
+    refused(batch(run, file, output, rows_per_part=3), "is there already: name another file")
+    pq.write_table(pa.table({"user": [user], "history": [["new"]]}), file)
+    refused(
+        batch(run, file, output, "--unknown_items", "skip", "--overwrite"),
+        "row 0 .*nothing is left of the history .* knows none of its 1 items, such as 'new'$",
+    )
+
+
+def test_only_allowed_items(run, recommender, users, tmp_path):
+    allowed = list(recommender.catalogue.item_ids[20:40])
+    (tmp_path / "stock.txt").write_text("\n".join(allowed), encoding="utf-8")
+    output = tmp_path / "recs.parquet"
+    done = batch(run, users, output, "--allowed_items", tmp_path / "stock.txt")
+    assert done.status == 0, done.err
+    rows, asked = pq.read_table(output).to_pylist(), pq.read_table(users).to_pylist()
+    for row, question in zip(rows, asked, strict=True):
+        expected = recommender.recommend(question["user"], question["history"], k=5, allowed_items=allowed)
+        assert row["items"] == [item.item_id for item in expected]
+    # The order of the file says nothing.
+    (tmp_path / "stock.txt").write_text("\n".join(reversed(allowed)), encoding="utf-8")
+    done = batch(run, users, output, "--allowed_items", tmp_path / "stock.txt")
+    assert "is there already, made from the same" in done.err
+    (tmp_path / "stock.txt").write_text("nothing\n", encoding="utf-8")
+    refused(
+        batch(run, users, output, "--allowed_items", tmp_path / "stock.txt", "--overwrite"),
+        "allowed_items names 1 items that are not in the catalogue",
+    )
+    pq.write_table(pa.table({"user": [asked[0]["user"]], "history": [[allowed[0]]]}), users)
+    (tmp_path / "stock.txt").write_text(allowed[0], encoding="utf-8")
+    refused(
+        batch(run, users, output, "--allowed_items", tmp_path / "stock.txt", "--overwrite"),
+        "row 0 .*the history holds every item that may be recommended, so nothing is left",
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,6 +371,7 @@ def test_no_rows_in_no_rows_out(run, tmp_path, name):
         (["--input", "u.parquet", "--output", "r.parquet", "--k", "0"], "--k must be at least 1, got 0"),
         (["--input", "u.parquet", "--output", "r.parquet", "--rows_per_part", "0"], "--rows_per_part must be at least"),
         (["--input", "u.parquet", "--output", "r.parquet", "--unknown_users", "guess"], "invalid choice: 'guess'"),
+        (["--input", "u.parquet", "--output", "r.parquet", "--unknown_items", "drop"], "invalid choice: 'drop'"),
     ],
 )
 def test_bad_arguments(run, arguments, message):
@@ -313,9 +398,13 @@ def test_the_input_is_never_read_as_a_whole(run, recommender, tmp_path, monkeypa
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
     monkeypatch.setattr(pq.ParquetFile, "read", whole)
     sizes = []
-    monkeypatch.setattr(
-        Recommender, "recommend", lambda self, users, *rest, **named: sizes.append(len(users)) or [[] for _ in users]
-    )
+
+    def answer(self, rows, *rest, **named):
+        answers = [UserRecommendations(row["user"], []) for row in rows]
+        sizes.append(len(answers))
+        return answers
+
+    monkeypatch.setattr(Recommender, "recommend_each", answer)
     model = run[0] / "model"
     # Joining reads parts, which are no longer than that either.
     monkeypatch.setattr(

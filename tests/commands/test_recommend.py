@@ -89,6 +89,23 @@ def test_only_allowed_items_from_a_file(run, recommender, tmp_path):
     assert "missing.txt" in done.err
 
 
+def test_unknown_users_and_items(run, recommender):
+    items = list(recommender.catalogue.item_ids[:3])
+    ask = ["recommend", "--run", run[0], "--user", "nobody", "--history", *items, "new", "--k", 4]
+    with pytest.warns(UserWarning, match="1 items of the histories of 1 users .* were skipped: 'new'"):
+        done = call(*ask, "--unknown_users", "history", "--unknown_items", "skip")
+    assert done.status == 0, done.err
+    titles = [recommender.catalogue.titles[item] for item in range(3)]
+    lines = done.out.splitlines()
+    assert lines[0] == f"User nobody, most recently: {'; '.join(titles)}"
+    expected = recommender.recommend("nobody", items, k=4, unknown_users="history")
+    for rank, item in enumerate(expected, 1):
+        assert lines[rank] == f"   {rank}. {item.title}  [{item.item_id}]  {item.score:.2f}"
+    refused = call(*ask, "--unknown_users", "history")
+    assert (refused.status, refused.out) == (2, "")
+    assert "item 'new' is not in the catalogue of 60 items" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -98,6 +115,7 @@ def test_only_allowed_items_from_a_file(run, recommender, tmp_path):
         (["--user", "nobody"], "user 'nobody' is not among the 40 users the model was trained on"),
         (["--user", "USER", "--history", "nothing"], "item 'nothing' is not in the catalogue of 60 items"),
         (["--user", "USER", "--history"], r"argument --history\S*: expected at least one argument"),
+        (["--user", "USER", "--unknown_users", "skip"], "--unknown_users skip is for rows of --input"),
         (["--user", "USER", "--k", "0"], "k must be a positive whole number, got 0"),
         (["--user", "USER", "--k", "1.5"], r"argument --k\S*: invalid int value: '1.5'"),
     ],

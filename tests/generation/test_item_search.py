@@ -15,10 +15,10 @@ from transformers import (
 
 from peft_pod import PODConfig
 from peft_pod.generation.item_search import ItemSearch
-from peft_pod.generation.t5 import T5Inference, T5Weights
+from peft_pod.generation.t5 import Encoded, T5Inference, T5Weights
 from peft_pod.generation.trie import ItemTrie
 
-from .models import ADAPTERS, EOS, KINDS, ROWS, VOCABULARY, make_base, make_inputs, make_model
+from .models import ADAPTERS, EOS, KINDS, ROWS, VOCABULARY, make_base, make_inputs, make_model, scattered
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -111,9 +111,7 @@ def test_exact_scores_do_not_depend_on_how_many_trees_are_scored_at_once(monkeyp
     together = search.score(inputs, listed)
     trees = []
     monkeypatch.setattr("peft_pod.generation.item_search._PAIRS_OF_NODES", 2 * (12 * 4) ** 2)
-    monkeypatch.setattr(
-        T5Inference, "tree", lambda self, *part, make=T5Inference.tree: trees.append(len(part[0])) or make(self, *part)
-    )
+    monkeypatch.setattr(Encoded, "tree", lambda self, make=Encoded.tree: trees.append(len(self.states)) or make(self))
     apart = search.score(inputs, listed)
     assert trees == [2, 2, 1]
     torch.testing.assert_close(apart, together, atol=1e-5, rtol=0)
@@ -143,6 +141,40 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch_or_on_padding() -> N
         found = search(alone, k=5, num_beams=8)
         assert found.items.tolist() == together.items[row : row + 1].tolist()
         torch.testing.assert_close(found.scores, together.scores[row : row + 1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["fast", "generate"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_found_is_allowed_and_does_not_depend_on_batches(seed: int, method: Any) -> None:
+    rng = random.Random(seed)
+    kind = rng.choice(list(KINDS))
+    torch.manual_seed(seed)
+    model = scattered(make_model(kind, rng.choice(["frozen", "no adapter"])))
+    count, k = rng.randint(20, 90), rng.randint(1, 8)
+    trie = ItemTrie(make_items(rng, count, (7,) * rng.randint(0, 1), 3), EOS)
+    search = ItemSearch(model, trie, method=method)
+    inputs = make_inputs(model, seed)
+    only = [rng.sample(range(count), rng.randint(1, count)) for _ in range(ROWS)]
+    together = search(inputs, k=k, num_beams=k + 3, only=only)
+    for row in range(ROWS):
+        found = [item for item in together.items[row].tolist() if item >= 0]
+        assert len(set(found)) == len(found) > 0
+        assert set(found) <= set(only[row])
+        scores = together.scores[row, : len(found)]
+        assert bool((scores[1:] <= scores[:-1]).all())
+        assert bool(torch.isfinite(scores).all())
+        assert bool((together.scores[row, len(found) :] == -torch.inf).all())
+    order = rng.sample(range(ROWS), ROWS)
+    size, wider = rng.randint(1, ROWS - 1), rng.randint(1, 9)
+    for start in range(0, ROWS, size):
+        rows = order[start : start + size]
+        part = {
+            name: torch.nn.functional.pad(value[rows], (0, wider)) if value.ndim == 2 else value[rows]
+            for name, value in inputs.items()
+        }
+        found = search(part, k=k, num_beams=k + 3, only=[only[row] for row in rows])
+        assert found.items.tolist() == together.items[rows].tolist()
+        torch.testing.assert_close(found.scores, together.scores[rows], atol=1e-4, rtol=0)
 
 
 def test_bfloat16_gives_nearly_the_same_scores() -> None:

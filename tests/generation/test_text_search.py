@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from peft_pod.generation.t5 import T5Inference
+from peft_pod.generation.text_beams import _largest
 from peft_pod.generation.text_constraint import TextConstraint, TextVocabulary
 from peft_pod.generation.text_search import TextSearch
 
@@ -175,6 +176,19 @@ def test_fewer_tokens_than_beams() -> None:
     assert set(found.tokens.flatten().tolist()) <= {4, 5}
     assert found.tokens.shape == (ROWS, 1)
     assert bool(torch.isfinite(found.scores).all())
+
+
+@pytest.mark.parametrize(("columns", "count"), [(5, 3), (64, 1), (200, 1), (1000, 4), (1024, 7), (1025, 14)])
+def test_the_largest_values_are_those_of_topk(columns: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(columns)
+    values = torch.randn(9, columns, generator=generator)
+    values[torch.rand(9, columns, generator=generator) < 0.5] = -torch.inf
+    values[:, -1] = torch.arange(9.0)  # beyond the last whole part
+    values[0, 3:] = -torch.inf
+    found, places = _largest(values, count)
+    assert torch.equal(found, values.topk(count, dim=1).values)
+    assert torch.equal(values.gather(1, places), found)
+    assert all(len(set(row)) == count for row in places.tolist())
 
 
 def test_inputs_are_checked() -> None:

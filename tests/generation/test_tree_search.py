@@ -39,7 +39,7 @@ class Scores:
 
     def __init__(self, trie: ItemTrie, batch: int, generator: torch.Generator) -> None:
         self.table = -3 * torch.rand(batch, trie.num_nodes, generator=generator)
-        self.table[:, trie.leaf_nodes] *= 0.05
+        self.table[:, trie.leaf_nodes] *= 0.3
 
     def __call__(self, states: torch.Tensor, edges: Children, level: int | None = None) -> torch.Tensor:
         inputs = states.flatten()[edges.parents]
@@ -78,7 +78,8 @@ def test_finds_what_plain_beam_search_finds(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     prefix = [9] * rng.randint(0, 2)
     tokens, depth = rng.randint(2, 9), rng.randint(1, 4)
-    items = {(*prefix, *(rng.randint(10, 9 + tokens) for _ in range(rng.randint(1, depth)))) for _ in range(60)}
+    shortest = rng.choice([1, depth])
+    items = {(*prefix, *(rng.randint(10, 9 + tokens) for _ in range(rng.randint(shortest, depth)))) for _ in range(60)}
     trie = ItemTrie([list(item) for item in items], EOS)
     batch = 4
     num_beams = rng.randint(1, 12)

@@ -2,7 +2,7 @@
 
 from .decoder import NO_PARENT, DecodedTree
 from .encoder import encode
-from .inference import T5Inference, why_not
+from .inference import Encoded, T5Inference, why_not
 from .weights import T5Weights
 
-__all__ = ["NO_PARENT", "DecodedTree", "T5Inference", "T5Weights", "encode", "why_not"]
+__all__ = ["NO_PARENT", "DecodedTree", "Encoded", "T5Inference", "T5Weights", "encode", "why_not"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from .linear import filled_up
 from .weights import SelfAttention, Stack
 
 
@@ -28,6 +29,9 @@ def encode(stack: Stack, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.
     order = pattern.argsort(stable=True)
     mask_in_order = mask[order]
     states = embeddings[order][mask_in_order].float()
+    count = len(states)
+    # Each product would else fill its rows up by a copy of them.
+    states = nn.functional.pad(states, (0, 0, 0, filled_up(count) - count))
     groups = list(_groups(mask_in_order, counts.tolist()))
     biases: dict[int, list[torch.Tensor]] = {}
     for layer in stack.layers:
@@ -41,7 +45,7 @@ def encode(stack: Stack, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.
         states += layer.feed_forward(states)
     states = stack.norm(states)
     padded = states.new_zeros(*mask.shape, states.shape[-1])
-    padded[mask_in_order] = states
+    padded[mask_in_order] = states[:count]
     return padded[order.argsort()]
 
 
@@ -89,4 +93,5 @@ def _attend(
         )
         mixed[first:last] = output.transpose(1, 2).reshape(last - first, -1)
         first = last
+    mixed[first:] = 0
     return attention.output(mixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,30 @@ from .weights import T5Weights
 MODEL_TYPES = ("t5", "mt5", "umt5")
 _LOOKED_AT = 16
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder made of inputs, and the weights with which it did, which the decoder must go on with.
+
+    Attributes:
+        weights: of the model at that time.
+        states: see `encode`.
+        mask: true where there is no padding.
+    """
+
+    weights: T5Weights
+    states: torch.Tensor
+    mask: torch.Tensor
+
+    def tree(self) -> DecodedTree:
+        """An empty tree for each input; see `DecodedTree`."""
+        return DecodedTree(self.weights, self.states, self.mask)
+
+    def split(self, size: int) -> list[Encoded]:
+        """Parts of as many inputs; the last one may have fewer."""
+        parts = zip(self.states.split(size), self.mask.split(size), strict=True)
+        return [Encoded(self.weights, states, mask) for states, mask in parts]
 
 
 class T5Inference:
@@ -65,14 +90,12 @@ class T5Inference:
             self._laid_out = state, weights
         return self._laid_out[1]
 
-    def encode(self, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    @torch.no_grad()
+    def encode(self, inputs: Mapping[str, Any]) -> Encoded:
         """Run the encoder.
 
         Args:
             inputs: what the model's `forward` takes, without labels.
-
-        Returns:
-            What `encode` returns, and which of it is no padding.
         """
         given = dict(inputs)
         if isinstance(self._model, PeftModel):
@@ -82,11 +105,8 @@ class T5Inference:
         if embeddings is None:
             embeddings = self.base.get_encoder().embed_tokens(given["input_ids"])
         mask = given["attention_mask"].bool()
-        return encode(self.weights().encoder, embeddings, mask), mask
-
-    def tree(self, encoded: torch.Tensor, mask: torch.Tensor) -> DecodedTree:
-        """An empty tree for each input; see `DecodedTree`."""
-        return DecodedTree(self.weights(), encoded, mask)
+        weights = self.weights()
+        return Encoded(weights, encode(weights.encoder, embeddings, mask), mask)
 
     def _check(self, weights: T5Weights) -> None:
         """Compare with the model on a few tokens, so that a base that is built otherwise is found out."""
@@ -140,12 +160,13 @@ def _state(model: nn.Module) -> Any:
     if isinstance(model, PeftModel):
         tuner: Any = model.base_model
         adapters = (tuple(tuner.active_adapters), tuner.prompts.disable_adapters, tuple(tuner.prompts.merged_adapters))
-    parameters = tuple(
+    parameters = list(model.parameters())
+    versions = tuple(
         (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version, parameter.dtype)
-        for parameter in model.parameters()
+        for parameter in parameters
     )
     looked_at = [
         parameter.detach().flatten()[:: max(1, parameter.numel() // _LOOKED_AT)].double().sum()
-        for parameter in model.parameters()
+        for parameter in parameters
     ]
-    return adapters, parameters, tuple(torch.stack(looked_at).tolist())
+    return adapters, versions, tuple(torch.stack(looked_at).tolist())

@@ -12,6 +12,9 @@ class Dense:
     The library else lays weights out anew in each product, which takes as long as the product itself where there are
     few rows, as there are in a step of a decoder.
 
+    It also keeps a program for each number of rows that it has met, which takes up to a megabyte, and a long run meets
+    thousands of them. So rows are filled up with zeros to one of few numbers.
+
     Args:
         weight: shape `(out, in)`.
         bias: shape `(out,)`, or none.
@@ -37,12 +40,26 @@ class Dense:
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """The product: `(..., in)` to `(..., out)`, in the weight's type."""
         rows = rows.to(self.dtype)
-        if self.is_packed:
-            after = "relu" if self.relu else "none"
-            product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, after, [], "")
-            return product
-        product = nn.functional.linear(rows, self.weight, self.bias)
-        return product.relu_() if self.relu else product
+        if not self.is_packed:
+            product = nn.functional.linear(rows, self.weight, self.bias)
+            return product.relu_() if self.relu else product
+        flat = rows.flatten(0, -2)
+        missing = filled_up(len(flat)) - len(flat)
+        filled = nn.functional.pad(flat, (0, 0, 0, missing)) if missing else flat
+        after = "relu" if self.relu else "none"
+        product = torch.ops.mkldnn._linear_pointwise(filled, self.weight, self.bias, after, [], "")
+        return product[: len(flat)].unflatten(0, rows.shape[:-1])
+
+
+def filled_up(count: int) -> int:
+    """A number of rows at least as large, by a sixteenth at most, of which there are sixteen up to its double.
+
+    Example:
+        >>> [filled_up(count) for count in (0, 7, 31, 33, 640, 1000, 1025)]
+        [0, 7, 31, 34, 640, 1024, 1088]
+    """
+    step = 1 << max(count.bit_length() - 5, 0)
+    return -(-count // step) * step
 
 
 def dense_of(*layers: nn.Module, width: int, dtype: torch.dtype, relu: bool = False) -> Dense:
