@@ -4,8 +4,8 @@
     python examples/http_service.py --run runs/demo [--port 8000]
     curl -s localhost:8000/recommend -H 'content-type: application/json' -d '{"users": [{"user": "reader-7"}], "k": 5}'
 
-`/docs` describes the requests, their limits included. It answers whoever can reach it: put what checks clients and the
-size of bodies in front of it.
+`/docs` describes the requests, their limits included. It answers whoever can reach it: put what checks clients in front
+of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from body_limit import BodyLimit
 from peft_pod.generation import Recommendation, Recommender
 from peft_pod.training import process_state
 from request_batching import FullError, RequestBatcher
@@ -29,6 +30,7 @@ MAX_USERS = 64
 MAX_HISTORY = 500
 MAX_CANDIDATES = 200
 MAX_K = 100
+MAX_BODY = 2**21  # bytes: 64 users, each with 500 items of a history and 200 candidates, by IDs of up to 40 characters
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 History = Annotated[list[Name], Field(min_length=1, max_length=MAX_HISTORY)]
@@ -213,20 +215,27 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=503, headers={"Retry-After": "1"})
 
 
-def make_app(service: Service) -> FastAPI:
-    """The service as an application for any ASGI server, in one process a model."""
+def make_app(service: Service, *, max_body: int = MAX_BODY) -> FastAPI:
+    """The service as an application for any ASGI server, in one process a model.
+
+    Args:
+        service: answers.
+        max_body: the most bytes of a request's body; larger ones get status 413.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with service.batcher:
             yield
 
-    app = FastAPI(title="peft_pod", lifespan=lifespan)
+    about = f"Bodies of requests have at most {max_body} bytes; larger ones get status 413."
+    app = FastAPI(title="peft_pod", description=about, lifespan=lifespan)
     app.post("/recommend", response_model=ItemLists)(service.recommend)
     app.post("/rank", response_model=ItemLists)(service.rank)
     app.post("/explain", response_model=Texts)(service.explain)
     app.get("/health", response_model=Health)(service.health)
     app.add_exception_handler(FullError, _refuse)
+    app.add_middleware(BodyLimit, max_bytes=max_body)
     return app
 
 
@@ -238,10 +247,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--max-wait-ms", type=float, default=5, help="how long a request waits for others")
     parser.add_argument("--max-waiting", type=int, default=1024, help="how many users may wait; more get status 503")
+    parser.add_argument("--max-body-bytes", type=int, default=MAX_BODY, help="larger requests get status 413")
     options = parser.parse_args()
     recommender = Recommender.from_pretrained(Path(options.run) / "model", device=process_state().device)
     service = Service(recommender, max_wait=options.max_wait_ms / 1000, max_waiting=options.max_waiting)
-    uvicorn.run(make_app(service), host=options.host, port=options.port, log_level="warning")
+    app = make_app(service, max_body=options.max_body_bytes)
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
 
 
 if __name__ == "__main__":

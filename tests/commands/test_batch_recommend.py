@@ -13,7 +13,7 @@ from peft_pod.commands.batch_parts import MANIFEST
 from peft_pod.commands.batch_recommend import BatchSettings, recommend_batch
 from peft_pod.generation import Recommender, UserRecommendations
 
-from ..training.killed_run import in_child, kill_at_file_operation
+from ..training.killed_run import in_child
 from ..training.launching import run_in_processes
 from .runs import call
 
@@ -85,33 +85,6 @@ def test_other_formats_give_the_same(run, recommender, tmp_path, ending):
         assert done.status == 0, done.err
     tables = [pq.read_table(tmp_path / f"recs_{name}.parquet").to_pylist() for name in (ending, "parquet")]
     assert tables[0] == tables[1]
-
-
-def test_a_kill_at_every_third_file_operation_changes_nothing(run, users, tmp_path):
-    """Killed before the n-th, once each in a folder of its own, then started again."""
-    expected = tmp_path / "expected.parquet"
-    assert batch(run, users, expected).status == 0
-    number, kills = 1, 0
-    while True:
-        folder = tmp_path / f"killed_{number}"
-        folder.mkdir()
-        output = folder / "recs.parquet"
-
-        def killed(number=number, folder=folder, output=output):
-            kill_at_file_operation(number, folder)
-            os._exit(batch(run, users, output).status)
-
-        status = in_child(killed)
-        assert status in (0, KILLED)
-        kills += status == KILLED
-        done = batch(run, users, output)
-        assert (done.status == 0) or "already" in done.err, done.err
-        assert output.read_bytes() == expected.read_bytes()
-        assert [path.name for path in folder.iterdir()] == ["recs.parquet"]
-        if status == 0:
-            break
-        number += 3
-    assert kills >= 8
 
 
 def test_finished_parts_are_not_made_again(run, users, tmp_path, monkeypatch):

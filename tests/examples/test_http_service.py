@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +20,8 @@ from peft_pod.generation import Recommender
 from ..commands.runs import small, train
 from ..training.launching import ROOT, environment, free_port
 
+MAX_BODY = 100_000
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
@@ -25,7 +30,7 @@ def served(tmp_path_factory):
     assert done.status == 0, done.err
     port = free_port()
     command = [sys.executable, ROOT / "examples" / "http_service.py", "--run", folder, "--port", port]
-    limits = ["--max-wait-ms", 30, "--max-waiting", 32]
+    limits = ["--max-wait-ms", 30, "--max-waiting", 32, "--max-body-bytes", MAX_BODY]
     process = subprocess.Popen([*map(str, command + limits)], env=environment())
     try:
         wait_until_healthy(port, process)
@@ -83,17 +88,28 @@ def test_rank_and_explain(served):
 def test_limits_refuse_and_stand_in_the_schema(served):
     port, recommender = served
     one = {"user": recommender.catalogue.user_ids[0]}
-    refused = [
+    limits = [
         ("/recommend", {"users": [one], "k": 101}),
         ("/recommend", {"users": [one] * 65}),
+        ("/recommend", {"users": []}),
+        ("/recommend", {"users": [{"user": "x" * 201}]}),
         ("/recommend", {"users": [{**one, "history": ["x"] * 501}]}),
+        ("/recommend", {"users": [{**one, "history": ["x" * 201]}]}),
+        ("/rank", {"users": [{**one, "candidates": ["x"] * 201}]}),
+        ("/rank", {"users": [{**one, "candidates": []}]}),
+        ("/rank", {"users": [{**one, "candidates": ["x"]}] * 65}),
+        ("/explain", {"pairs": [{**one, "item": "x"}] * 65}),
+    ]
+    for status, answer in (ask(port, *request) for request in limits):
+        assert status == 422
+        assert re.fullmatch("(string_)?too_(long|short)|less_than_equal", answer["detail"][0]["type"])
+    others = [
         ("/recommend", {"users": [{**one, "history": ["nothing"]}]}),
         ("/recommend", {"users": [one], "kk": 3}),
         ("/recommend", {"users": [{**one, "history": list(recommender.catalogue.item_ids)}]}),
-        ("/rank", {"users": [{**one, "candidates": ["x"] * 201}]}),
         ("/rank", {"users": [{**one, "candidates": [recommender.catalogue.item_ids[0]] * 2}]}),
     ]
-    assert [ask(port, *request)[0] for request in refused] == [422] * len(refused)
+    assert [ask(port, *request)[0] for request in others] == [422] * len(others)
     # More users than may wait.
     status, answer = ask(port, "/recommend", {"users": [one] * 33})
     assert (status, answer["detail"]) == (503, "0 questions wait already; try again later")
@@ -102,3 +118,60 @@ def test_limits_refuse_and_stand_in_the_schema(served):
     assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 100
     assert schemas["RankQuestion"]["properties"]["candidates"]["maxItems"] == 200
     assert schemas["UserQuestion"]["properties"]["history"]["anyOf"][0]["maxItems"] == 500
+    assert "at most 100000 bytes" in ask(port, "/openapi.json")[1]["info"]["description"]
+
+
+def post(port, body, headers=()):
+    """The answer to a body sent by its length, or in chunks where it is an iterator; and its headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.suppress(ConnectionError):  # the service may have answered before all is sent
+        connection.request("POST", "/recommend", body, {"Content-Type": "application/json", **dict(headers)})
+    response = connection.getresponse()
+    return response.status, json.loads(response.read()), response.headers
+
+
+def test_a_body_may_be_as_long_as_the_limit(served):
+    port, recommender = served
+    user = recommender.catalogue.user_ids[0]
+    text = json.dumps({"users": [{"user": user}], "k": 3}).encode()
+    text += b" " * (MAX_BODY - len(text))
+    for body in (text, (text[start : start + 999] for start in range(0, MAX_BODY, 999))):
+        status, answer, _ = post(port, body)
+        assert status == 200
+        same(answer["results"][0], recommender.recommend(user, k=3))
+
+
+def test_a_longer_body_is_refused(served):
+    port, _ = served
+    status, answer, headers = post(port, b" " * (MAX_BODY + 1))
+    detail = "the body has 100001 bytes, and at most 100000 are read: ask for fewer users at once"
+    assert (status, answer, headers["Connection"]) == (413, {"detail": detail}, "close")
+    status, answer, headers = post(port, (b" " * 1000 for _ in range(101)))
+    assert (status, headers["Connection"]) == (413, "close")
+    assert re.fullmatch(r"the body has 10\d{4} bytes or more, and at most 100000 are read: .*", answer["detail"])
+    assert ask(port, "/health")[0] == 200
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
+def test_no_more_is_read_than_the_limit(served, length):
+    """A gigabyte is announced, or never ends: the service answers, and hangs up long before it has come."""
+    port, _ = served
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(f"POST /recommend HTTP/1.1\r\nHost: here\r\n{length}\r\n\r\n".encode())
+        piece = b" " * 2**16
+        if "chunked" in length:
+            piece = b"%x\r\n%s\r\n" % (len(piece), piece)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 1_000_000_000:
+                client.sendall(piece)
+                sent += len(piece)
+        # What the machine holds between the two has no part in what the service reads.
+        assert sent < 50_000_000
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while more := client.recv(2**16):
+                answer += more
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"at most 100000 are read" in answer
+    assert ask(port, "/health")[0] == 200

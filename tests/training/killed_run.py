@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,18 +125,36 @@ def in_child(action: Callable[[], object], meanwhile: Callable[[int], None] | No
     return os.waitstatus_to_exitcode(status)
 
 
-def kill_at_file_operation(number: int, folder: Path) -> None:
-    """Kill this process right before it opens, makes, renames or removes something in a folder for the n-th time."""
+def kill_at_file_operation(number: int, folder: Path, calls: Sequence[tuple[Any, str]] = ()) -> None:
+    """Kill this process right before it opens, makes, renames or removes something in a folder for the n-th time.
+
+    Args:
+        number: which time, from 1.
+        folder: the folder.
+        calls: methods, each by its class and name, that count as well: libraries of their own write files unseen.
+    """
     seen = 0
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    def count() -> None:
         nonlocal seen
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
         # The removal of a tree names files by their last names alone.
         if event in ("os.remove", "os.rmdir") or (event in _OPERATIONS and str(folder) in str(arguments[0])):
-            seen += 1
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+            count()
 
+    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            count()
+            return method(*arguments, **named)
+
+        return call
+
+    for owner, name in calls:
+        setattr(owner, name, counted(getattr(owner, name)))
     sys.addaudithook(watch)  # there is no removing it: only for processes that end
 
 
