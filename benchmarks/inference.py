@@ -1,6 +1,6 @@
 """How much faster answers are found than by `generate` on the same weights.
 
-    python -m benchmarks.inference --data-dir DIR --reviews-dir DIR [--quick] [--users 512] [--train-steps 60]
+    python -m benchmarks.inference --data-dir DIR --reviews-dir DIR [--quick] [--users 512]
 
 A T5 of t5-small's shape with t5-small's 32,128 tokens and a POD adapter is trained for some steps on Amazon Beauty
 (`--data-dir` has its files; without it, on the embedded corpus), so that users get different items, and another one on
@@ -82,12 +82,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=512, help="of each kind of question")
     parser.add_argument("--single-users", type=int, default=100, help="that are answered one at a time")
     parser.add_argument("--train-steps", type=int, default=60)
+    parser.add_argument("--text-train-steps", type=int, default=300, help="short inputs take a tenth of the time")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="64 users, 20 of them one at a time, 20 steps")
+    parser.add_argument("--quick", action="store_true", help="64 users, 20 of them one at a time, 20 and 100 steps")
     parser.add_argument("--memory-of", help="measure the memory of one side and nothing else")
     options = parser.parse_args()
     if options.quick:
-        options.users, options.single_users, options.train_steps = 64, 20, 20
+        options.users, options.single_users, options.train_steps, options.text_train_steps = 64, 20, 20, 100
     return options
 
 
@@ -99,6 +100,7 @@ def asked_questions(options: argparse.Namespace, users: int, train_steps: int) -
         reviews_dir=options.reviews_dir,
         users=users,
         train_steps=train_steps,
+        text_train_steps=options.text_train_steps if train_steps else 0,
     )
 
 

@@ -56,7 +56,13 @@ class Asked:
 
 
 def questions(
-    rows: Sequence[str], *, data_dir: str | None, reviews_dir: str | None, users: int, train_steps: int
+    rows: Sequence[str],
+    *,
+    data_dir: str | None,
+    reviews_dir: str | None,
+    users: int,
+    train_steps: int,
+    text_train_steps: int,
 ) -> Iterator[tuple[str, Asked]]:
     """Each kind of question in turn.
 
@@ -65,7 +71,8 @@ def questions(
         data_dir: with the files of Amazon Beauty (2014); `None`: the embedded corpus.
         reviews_dir: with the reviews of Musical Instruments (2014); `None`: the embedded corpus.
         users: how many questions of each kind.
-        train_steps: of the models.
+        train_steps: of the model that finds items.
+        text_train_steps: of the one that explains.
     """
     items = [row for row in rows if row != "explanation"]
     if items:
@@ -92,7 +99,7 @@ def questions(
         tokenizer = train_tokenizer([*texts, *["item user _"] * 99], 4000)
         indexing = load_indexing("random").fit(split.train, seed=0)
         processor = PODProcessor(tokenizer, indexing, [load_task("explanation")])
-        model = trained(processor, split, train_steps)
+        model = trained(processor, split, text_train_steps)
         samples = processor.task("explanation").evaluation_samples(split, "validation", 0)[:users]
         yield "explanation", Asked("explanation", model, processor, samples, USERS_A_BATCH["explanation"])
 
@@ -107,7 +114,8 @@ def trained(processor: PODProcessor, split: Split, steps: int) -> PeftModel:
             output_dir=folder,
             max_steps=steps,
             per_device_train_batch_size=16,
-            learning_rate=5e-4,
+            learning_rate=1e-3,
+            warmup_steps=min(20, steps // 4),
             eval_strategy="no",
             save_strategy="no",
             load_best_model_at_end=False,
