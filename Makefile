@@ -24,9 +24,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
-# The tuner on the oldest versions that setup.cfg allows.
+# The tuner and the HTTP service on the oldest versions that setup.cfg allows.
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow and not gpu" tests/tuner
+	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow and not gpu" tests/tuner tests/examples/test_http_service.py
 
 $(OLDEST)/.installed: setup.cfg pyproject.toml constraints-oldest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
