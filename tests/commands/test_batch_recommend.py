@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -365,11 +366,19 @@ def test_the_input_is_never_read_as_a_whole(run, recommender, tmp_path, monkeypa
             asked.append(found.num_rows)
             yield found
 
-    def whole(*arguments, **named):
-        raise AssertionError("read as a whole")
+    def read(self, **named):
+        asked.append(self.metadata.num_rows)
+        return pa.Table.from_batches(list(iterate(self, **named)))
+
+    read_table = pq.read_table
+
+    def not_here(path, **named):
+        assert tmp_path not in Path(path).parents
+        return read_table(path, **named)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
-    monkeypatch.setattr(pq.ParquetFile, "read", whole)
+    monkeypatch.setattr(pq.ParquetFile, "read", read)
+    monkeypatch.setattr(pq, "read_table", not_here)
     sizes = []
 
     def answer(self, rows, *rest, **named):
@@ -379,10 +388,6 @@ def test_the_input_is_never_read_as_a_whole(run, recommender, tmp_path, monkeypa
 
     monkeypatch.setattr(Recommender, "recommend_each", answer)
     model = run[0] / "model"
-    # Joining reads parts, which are no longer than that either.
-    monkeypatch.setattr(
-        pq, "read_table", lambda path, **named: pa.Table.from_batches(list(iterate(pq.ParquetFile(path))))
-    )
     recommend_batch(BatchSettings(model, file, tmp_path / "recs.parquet", rows_per_part=11))
     assert max(asked) == 11
     assert sizes == [11] * 40
