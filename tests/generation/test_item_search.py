@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from peft_pod.generation.t5 import Encoded, T5Inference, T5Weights
 from peft_pod.generation.trie import ItemTrie
 
 from .models import ADAPTERS, EOS, KINDS, ROWS, VOCABULARY, make_base, make_inputs, make_model, scattered
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_items(rng: random.Random, count: int, prefix: tuple[int, ...], depth: int) -> list[list[int]]:

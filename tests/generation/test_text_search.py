@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -17,14 +16,6 @@ from peft_pod.generation.text_search import TextSearch
 from .models import ADAPTERS, EOS, KINDS, LENGTH, ROWS, VOCABULARY, make_base, make_inputs, make_model
 
 PAD = 0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_vocabulary(forbidden: tuple[int, ...] = (PAD, 7, 8, 9), blank: tuple[int, ...] = (2, 3)) -> TextVocabulary:
