@@ -15,12 +15,13 @@ from peft_pod.corpus.split import Split
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import PODCollator, PODProcessor, TrainingSamples, train_tokenizer
 from peft_pod.tasks import Sample, load_task
-from peft_pod.training import PODTrainer, PODTrainingArguments
+from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer
 
 from .training_setup import trained_whole
 
-ROWS = ("sequential", "topn", "topn_trie", "explanation")
-USERS_A_BATCH = {"sequential": 32, "topn": 8, "topn_trie": 32, "explanation": 16}
+SMALL = {"small_sequential": "sequential", "small_explanation": "explanation"}
+ROWS = ("sequential", "topn", "topn_trie", "explanation", *SMALL)
+USERS_A_BATCH = {"sequential": 32, "topn": 8, "topn_trie": 32, "explanation": 16} | dict.fromkeys(SMALL, 32)
 
 
 @dataclass
@@ -63,6 +64,7 @@ def questions(
     users: int,
     train_steps: int,
     text_train_steps: int,
+    small_train_steps: int,
 ) -> Iterator[tuple[str, Asked]]:
     """Each kind of question in turn.
 
@@ -73,15 +75,15 @@ def questions(
         users: how many questions of each kind.
         train_steps: of the model that finds items.
         text_train_steps: of the one that explains.
+        small_train_steps: of each of the small ones.
     """
-    items = [row for row in rows if row != "explanation"]
+    items = [row for row in rows if row in ("sequential", "topn", "topn_trie")]
     if items:
-        name = "amazon-2014/beauty" if data_dir else "embedded"
-        split = load_corpus(name, data_dir=data_dir).split()
+        split = _purchases(data_dir)
         tokenizer = train_tokenizer(["item user _"] * 99, 500)
         indexing = load_indexing("random").fit(split.train, seed=0)
         processor = PODProcessor(tokenizer, indexing, [load_task("sequential"), load_task("topn")])
-        model = trained(processor, split, train_steps)
+        model = trained(trained_whole("small", processor), processor, split, train_steps)
         # The model has not learned to do without candidates in its input, which changes no time.
         bare = PODProcessor(tokenizer, indexing, [load_task("sequential"), load_task("topn", candidates_in="trie")])
         for row in items:
@@ -89,32 +91,65 @@ def questions(
             samples = used.task(task).evaluation_samples(split, "validation", 0)[:users]
             yield row, Asked(task, model, used, samples, USERS_A_BATCH[row])
     if "explanation" in rows:
-        corpus = (
-            load_corpus("amazon-2014", data_dir=reviews_dir).with_explanations()
-            if reviews_dir
-            else load_corpus("embedded")
-        )
-        split = corpus.split()
+        split = _sentences(reviews_dir)
         texts = [explanation.text for explanation in split.train.explanations]
         tokenizer = train_tokenizer([*texts, *["item user _"] * 99], 4000)
         indexing = load_indexing("random").fit(split.train, seed=0)
         processor = PODProcessor(tokenizer, indexing, [load_task("explanation")])
-        model = trained(processor, split, text_train_steps)
+        model = trained(trained_whole("small", processor), processor, split, text_train_steps)
         samples = processor.task("explanation").evaluation_samples(split, "validation", 0)[:users]
         yield "explanation", Asked("explanation", model, processor, samples, USERS_A_BATCH["explanation"])
+    for row in rows:
+        if row in SMALL:
+            task = SMALL[row]
+            split = _purchases(data_dir) if task == "sequential" else _sentences(reviews_dir)
+            yield row, _small(row, split, users, small_train_steps)
 
 
-def trained(processor: PODProcessor, split: Split, steps: int) -> PeftModel:
-    """A T5 of t5-small's shape, trained for some steps so that users get different answers."""
-    model = trained_whole("small", processor)
+def _purchases(data_dir: str | None) -> Split:
+    return load_corpus("amazon-2014/beauty" if data_dir else "embedded", data_dir=data_dir).split()
+
+
+def _sentences(reviews_dir: str | None) -> Split:
+    if reviews_dir is None:
+        return load_corpus("embedded").split()
+    return load_corpus("amazon-2014", data_dir=reviews_dir).with_explanations().split()
+
+
+def _small(row: str, split: Split, users: int, steps: int) -> Asked:
+    """A small model with IDs that it learns soon, so that its answers differ from user to user.
+
+    Items are paths of clusters, which start from who took them; in explanations items and users are a token each.
+    """
+    task = load_task(SMALL[row], **({"segments": "prefixes"} if row == "small_sequential" else {}))
+    indexing = load_indexing("collaborative" if task.target == "item" else "random").fit(split.train, seed=0)
+    processor = PODProcessor(build_tokenizer("scratch:mini", split.train, indexing, [task]), indexing, [task])
+    model = build_model(
+        "scratch:mini", processor, train=split.train, item_start="collaborative", dropout=0.0, train_base=True
+    )
+    model = trained(model, processor, split, steps, batch_size=64, learning_rate=1e-3)
+    samples = task.evaluation_samples(split, "validation", 0)[:users]
+    return Asked(task.name, model, processor, samples, USERS_A_BATCH[row])
+
+
+def trained(
+    model: PeftModel,
+    processor: PODProcessor,
+    split: Split,
+    steps: int,
+    *,
+    batch_size: int = 16,
+    learning_rate: float = 5e-4,
+) -> PeftModel:
+    """A model after some steps."""
     if not steps:
         return model.eval()
     with tempfile.TemporaryDirectory() as folder:
         arguments = PODTrainingArguments(
             output_dir=folder,
             max_steps=steps,
-            per_device_train_batch_size=16,
-            learning_rate=5e-4,
+            per_device_train_batch_size=batch_size,
+            learning_rate=learning_rate,
             eval_strategy="no",
             save_strategy="no",
             load_best_model_at_end=False,
