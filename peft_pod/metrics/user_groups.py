@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -156,8 +157,8 @@ def by_history(lengths: IntArray, ranks: Mapping[str, UserRanks], k: int) -> lis
         k: likewise.
     """
     names = {
-        number: f"{low}" if high == low else f"{low}–{high}"
-        for number, (low, high) in enumerate(zip(HISTORY_STARTS[:-1], (start - 1 for start in HISTORY_STARTS[1:]), strict=True))
+        number: str(low) if after == low + 1 else f"{low}–{after - 1}"
+        for number, (low, after) in enumerate(pairwise(HISTORY_STARTS))
     }
     names[len(names)] = f"{HISTORY_STARTS[-1]}+"
     return group_users(history_buckets(lengths), lengths, names, ranks, k)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .processor import PODProcessor
 from .words import WordTokenizer
 
+
 class TokenNames:
     """Names tokens: by the title of an item where a token stands for that item alone, else as the tokenizer writes it.
 
