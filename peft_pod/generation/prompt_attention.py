@@ -85,7 +85,7 @@ def prompt_attention(
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             lengths = batch["attention_mask"].sum(dim=1)
             uniform += float((num_prompts / (num_prompts + lengths)).sum())
-            for place, shares in _batch_shares(model, batch, num_prompts).items():
+            for place, shares in attention_shares(model, batch, num_prompts).items():
                 sums[place] = sums.get(place, 0) + shares.sum(dim=0).double().cpu().numpy()
     return PromptAttention(
         len(encoded), uniform / len(encoded), {place: sums[place] / len(encoded) for place in PLACES}
@@ -120,8 +120,20 @@ def share_on_prompts(weights: torch.Tensor, queries: torch.Tensor, num_prompts: 
     return (on_prompts * counted).sum(dim=-1) / counted.sum(dim=-1)
 
 
-def _batch_shares(model: Any, batch: dict[str, torch.Tensor], num_prompts: int) -> dict[str, torch.Tensor]:
-    """For each place the shares by question, layer and head; shape `(batch, layers, heads)`."""
+def attention_shares(model: Any, batch: dict[str, torch.Tensor], num_prompts: int) -> dict[str, torch.Tensor]:
+    """The shares of one batch.
+
+    Args:
+        model: as for `prompt_attention`; its attention must be one that gives weights.
+        batch: of encoded questions with `labels`, as `PODCollator` makes it.
+        num_prompts: how many prompts stand in front.
+
+    Returns:
+        For each of `PLACES` the shares by question, layer and head; shape `(batch, layers, heads)`.
+
+    Raises:
+        ValueError: the architecture gives no attention weights over the whole input.
+    """
     outputs = model(**batch, output_attentions=True, return_dict=True, use_cache=False)
     tokens = torch.nn.functional.pad(batch["attention_mask"], (num_prompts, 0), value=0)
     prompts = torch.zeros_like(tokens)

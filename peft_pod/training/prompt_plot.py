@@ -45,8 +45,8 @@ def plot_prompts(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None
     _list_tokens(listing, tasks, lines)
     chance = found["chance"]
     figure.suptitle(
-        "Prompt vectors, and the tokens nearest to each with the cosine of the angle between them (1: same direction, 0: "
-        "nothing in common).\n"
+        "Prompt vectors, and the tokens nearest to each with the cosine of the angle between them "
+        "(1: same direction, 0: nothing in common).\n"
         f"Nearest is not near: a random direction finds a token at {chance['median']:.2f}, and 95 % of them none above "
         f"{chance['high']:.2f}. Bold: above that.",
         fontsize=10,
