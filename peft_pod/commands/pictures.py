@@ -11,7 +11,7 @@ from typing import Any, cast
 from peft_pod.corpus import Corpus, Part, Split
 from peft_pod.files import write_text
 from peft_pod.generation import Recommender
-from peft_pod.generation.prompt_attention import prompt_attention
+from peft_pod.generation.prompt_attention import AttentionUnreadableError, prompt_attention
 from peft_pod.generation.prompt_meaning import NEAREST, format_prompts, read_prompts
 from peft_pod.metrics import Report, software_versions
 from peft_pod.metrics.grouped_report import grouped_hit_rates
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(numbers, ensure_ascii=False))
     else:
-        print(format_prompts(numbers["prompts"]))
+        print(format_prompts(numbers["prompts"]), *numbers["notes"], sep="\n")
         print("written:", *files, sep="\n  ")
 
 
@@ -98,14 +98,21 @@ def read_run(
         k: see `grouped_hit_rates`.
         questions: attention is read on at most so many questions a task.
         nearest: so many tokens for each prompt vector.
+
+    Returns:
+        By picture, beside what they were made from. Where the base's attention cannot be read, `notes` says why.
     """
     part, engine = cast(Part, report.part), recommender.engine
-    attention = {}
-    for task in recommender.processor.tasks:
-        samples = limited(task.evaluation_samples(split, part, seed), questions, seed)
-        if samples:
-            found = prompt_attention(engine.model, recommender.processor, list(samples), task.name)
-            attention[task.name] = found.to_dict()
+    attention, notes = {}, list(report.notes)
+    try:
+        for task in recommender.processor.tasks:
+            samples = limited(task.evaluation_samples(split, part, seed), questions, seed)
+            if samples:
+                found = prompt_attention(engine.model, recommender.processor, list(samples), task.name)
+                attention[task.name] = found.to_dict()
+    except AttentionUnreadableError as error:
+        attention = {}
+        notes.append(f"There is no picture of attention: {error}.")
     names = TokenNames(recommender.processor, recommender.catalogue.titles)
     return {
         "corpus": dict(report.corpus),
@@ -114,7 +121,7 @@ def read_run(
         "hit_rates": grouped_hit_rates(report, split, k),
         "prompts": read_prompts(engine.model, names, n=nearest, seed=seed),
         "attention": attention,
-        "notes": list(report.notes),
+        "notes": notes,
         "versions": software_versions(),
     }
 

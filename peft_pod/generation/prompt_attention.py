@@ -23,6 +23,10 @@ PLACES = (FROM_TOKENS, FROM_PROMPTS, FROM_ANSWER)
 cross-attention."""
 
 
+class AttentionUnreadableError(ValueError):
+    """An architecture gives no attention weights over the whole input."""
+
+
 @dataclass(frozen=True)
 class PromptAttention:
     """The share of attention that falls on the prompts, mean over questions, of each question over its queries.
@@ -62,8 +66,8 @@ def prompt_attention(
         batch_size: so many questions at once; attention weights are large.
 
     Raises:
-        ValueError: there are no questions or no answers, the model is in training mode, or its architecture gives no
-            attention weights over the whole input.
+        ValueError: there are no questions or no answers, or the model is in training mode.
+        AttentionUnreadableError: its architecture gives no attention weights over the whole input.
     """
     if not samples:
         raise ValueError(f"there are no questions of the task {task!r} whose attention could be read")
@@ -132,7 +136,7 @@ def attention_shares(model: Any, batch: dict[str, torch.Tensor], num_prompts: in
         For each of `PLACES` the shares by question, layer and head; shape `(batch, layers, heads)`.
 
     Raises:
-        ValueError: the architecture gives no attention weights over the whole input.
+        AttentionUnreadableError: the architecture gives no attention weights over the whole input.
     """
     outputs = model(**batch, output_attentions=True, return_dict=True, use_cache=False)
     tokens = torch.nn.functional.pad(batch["attention_mask"], (num_prompts, 0), value=0)
@@ -148,18 +152,27 @@ def attention_shares(model: Any, batch: dict[str, torch.Tensor], num_prompts: in
     found = {}
     for place, (name, queries) in wanted.items():
         layers = _checked(model, name, getattr(outputs, name, None), (queries.shape[1], keys))
-        found[place] = torch.stack([share_on_prompts(layer, queries, num_prompts) for layer in layers], dim=1)
+        try:
+            found[place] = torch.stack([share_on_prompts(layer, queries, num_prompts) for layer in layers], dim=1)
+        except ValueError as error:
+            kind = model.config.model_type
+            raise AttentionUnreadableError(
+                f"what a base of type {kind!r} gives as {name} are no attention weights: {error}"
+            ) from error
     return found
 
 
 def _checked(model: Any, name: str, layers: Any, shape: tuple[int, int]) -> Sequence[torch.Tensor]:
     kind = model.config.model_type
     if not layers or any(layer is None for layer in layers):
-        raise ValueError(f"a base of type {kind!r} gives no {name}, so what falls on the prompts cannot be read")
+        raise AttentionUnreadableError(
+            f"a base of type {kind!r} gives no {name}, so what falls on the prompts cannot be read"
+        )
     for layer in layers:
-        if layer.ndim != 4 or tuple(layer.shape[2:]) != shape:
-            raise ValueError(
-                f"a base of type {kind!r} gives {name} of shape {tuple(layer.shape)}, not of {shape[0]} queries over "
-                f"{shape[1]} keys: its attention is local, and what falls on the prompts cannot be read from it"
+        found = tuple(layer.shape) if isinstance(layer, torch.Tensor) else type(layer).__name__
+        if not isinstance(layer, torch.Tensor) or layer.ndim != 4 or tuple(layer.shape[2:]) != shape:
+            raise AttentionUnreadableError(
+                f"a base of type {kind!r} gives {name} of shape {found}, not of {shape[0]} queries over {shape[1]} keys: "
+                "its attention is local, and what falls on the prompts cannot be read from it"
             )
     return layers

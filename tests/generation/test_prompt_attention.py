@@ -113,7 +113,7 @@ def small_model(name):
     }
 
 
-@pytest.mark.parametrize("name", ["bart", "switch", "pegasus", "prophetnet"])
+@pytest.mark.parametrize("name", ["bart", "switch", "pegasus", "marian"])
 def test_other_architectures(name):
     model, batch = small_model(name)
     base = model.get_base_model()
@@ -131,6 +131,13 @@ def test_other_architectures(name):
 def test_local_attention_is_refused(name):
     model, batch = small_model(name)
     with torch.inference_mode(), pytest.raises(ValueError, match=r"'led' gives encoder_attentions of shape .* local"):
+        attention_shares(model, batch, PROMPTS)
+
+
+def test_scores_that_are_no_weights_are_refused():
+    """Transformers' ProphetNet gives its scores before the softmax."""
+    model, batch = small_model("prophetnet")
+    with torch.inference_mode(), pytest.raises(ValueError, match="'prophetnet' gives as encoder_attentions are no"):
         attention_shares(model, batch, PROMPTS)
 
 
