@@ -172,7 +172,7 @@ def _checked(model: Any, name: str, layers: Any, shape: tuple[int, int]) -> Sequ
         found = tuple(layer.shape) if isinstance(layer, torch.Tensor) else type(layer).__name__
         if not isinstance(layer, torch.Tensor) or layer.ndim != 4 or tuple(layer.shape[2:]) != shape:
             raise AttentionUnreadableError(
-                f"a base of type {kind!r} gives {name} of shape {found}, not of {shape[0]} queries over {shape[1]} keys: "
-                "its attention is local, and what falls on the prompts cannot be read from it"
+                f"a base of type {kind!r} gives {name} of shape {found}, not of {shape[0]} queries over {shape[1]} "
+                "keys: its attention is local, and what falls on the prompts cannot be read from it"
             )
     return layers

@@ -42,8 +42,8 @@ def plot_prompts(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None
     plane.set_xlabel(f"first principal component ({found['variance'][0]:.0%} of the variance)", fontsize=9)
     plane.set_ylabel(f"second principal component ({found['variance'][1]:.0%} of the variance)", fontsize=9)
     plane.legend(loc="best", fontsize=8, framealpha=0.7)
-    _list_tokens(listing, tasks, lines)
     chance = found["chance"]
+    _list_tokens(listing, tasks, lines, chance["high"])
     figure.suptitle(
         "Prompt vectors, and the tokens nearest to each with the cosine of the angle between them "
         "(1: same direction, 0: nothing in common).\n"
@@ -80,8 +80,10 @@ def _label_points(figure: Figure, axis: Axes, tasks: Mapping[str, Any], chance: 
     ]
     for task, number, vector in _numbered(tasks):
         nearest = vector["nearest"][0]
+        colour = PALETTE[task % len(PALETTE)]
         texts = [f"{number} {_short(nearest['name'], _POINT_LETTERS)} {nearest['cosine']:.2f}", str(number)]
-        for text, (right, up) in [(text, offset) for text in texts for offset in _OFFSETS]:
+        tried = [(text, offset) for text in texts for offset in _OFFSETS]
+        for place, (text, (right, up)) in enumerate(tried, start=1):
             label = axis.annotate(
                 text,
                 vector["point"],
@@ -89,13 +91,14 @@ def _label_points(figure: Figure, axis: Axes, tasks: Mapping[str, Any], chance: 
                 textcoords="offset points",
                 ha="left" if right > 0 else "right" if right < 0 else "center",
                 fontsize=7,
-                color=PALETTE[task % len(PALETTE)],
+                color=colour,
                 weight="bold" if nearest["cosine"] > chance else "normal",
                 parse_math=False,
             )
             box = label.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
-            inside = axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max)
-            if inside and not any(box.overlaps(other) for other in taken):
+            free = not any(box.overlaps(other) for other in taken)
+            # A number that stands on something else is still better than a point without one.
+            if place == len(tried) or (free and axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max)):
                 taken.append(box)
                 break
             label.remove()
@@ -107,7 +110,7 @@ def _numbered(tasks: Mapping[str, Any]) -> Iterator[tuple[int, int, Mapping[str,
             yield task, number, vector
 
 
-def _list_tokens(axis: Axes, tasks: Mapping[str, Any], lines: int) -> None:
+def _list_tokens(axis: Axes, tasks: Mapping[str, Any], lines: int, chance: float) -> None:
     row = 0
 
     def write(left: float, text: str, **how: Any) -> None:
@@ -122,7 +125,9 @@ def _list_tokens(axis: Axes, tasks: Mapping[str, Any], lines: int) -> None:
         for number, vector in enumerate(vectors, start=1):
             write(0.03, str(number), color=colour, ha="right")
             for place, token in enumerate(vector["nearest"][:_LISTED]):
-                write(0.05 + 0.32 * place, f"{_short(token['name'], _LIST_LETTERS)} {token['cosine']:.2f}")
+                weight = "bold" if token["cosine"] > chance else "normal"
+                text = f"{_short(token['name'], _LIST_LETTERS)} {token['cosine']:.2f}"
+                write(0.05 + 0.32 * place, text, weight=weight)
             row += 1
         row += 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ from .drawing import BASELINE_COLOURS, BLUE, GREY, PALETTE, panels, shared_legen
 _MODEL = "model"
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _GROUPINGS = (
-    ("by_popularity", "how often the held-out item occurs in training (deciles of the items)"),
+    ("by_popularity", "decile of the held-out item's popularity, and how often such items occur in training"),
     ("by_history", "items in the user's history"),
 )
 _PLACES = (
@@ -51,7 +51,7 @@ def plot_hit_rates(found: Mapping[str, Any], path: str | os.PathLike[str]) -> No
     for row, (task, values) in enumerate(found.items()):
         for column, (grouping, what) in enumerate(_GROUPINGS):
             axis = axes[2 * row + column]
-            _draw_groups(axis, values[grouping], baselines)
+            _draw_groups(axis, values[grouping], baselines, _decile if grouping == "by_popularity" else _bucket)
             axis.set_title(f"{task}: {values['protocol']}", fontsize=9)
             axis.set_ylabel(f"HR@{values['k']}")
             axis.set_xlabel(f"{what}\nn: users; whiskers: 95 % interval (Wilson)", fontsize=8)
@@ -59,7 +59,9 @@ def plot_hit_rates(found: Mapping[str, Any], path: str | os.PathLike[str]) -> No
     write_figure(figure, path)
 
 
-def _draw_groups(axis: Axes, groups: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> None:
+def _draw_groups(
+    axis: Axes, groups: Sequence[Mapping[str, Any]], baselines: Sequence[str], named: Callable[[Mapping[str, Any]], str]
+) -> None:
     for place, system in enumerate([_MODEL, *baselines]):
         drawn = [(x, group["systems"][system]) for x, group in enumerate(groups) if system in group["systems"]]
         rates = [rate["hit_rate"] for _, rate in drawn]
@@ -87,7 +89,7 @@ def _draw_groups(axis: Axes, groups: Sequence[Mapping[str, Any]], baselines: Seq
             capsize=2,
             label="_" if system == _MODEL else system,
         )
-    axis.set_xticks(range(len(groups)), [_tick(group) for group in groups], fontsize=7)
+    axis.set_xticks(range(len(groups)), [f"{named(group)}\nn={group['users']:,}" for group in groups], fontsize=7)
     axis.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     axis.set_ylim(bottom=0)
     axis.grid(axis="y", alpha=0.3)
@@ -101,12 +103,13 @@ def _shift(place: int, number: int) -> float:
     return (place - half) * step if place < half else (place - half + 1) * step
 
 
-def _tick(group: Mapping[str, Any]) -> str:
+def _decile(group: Mapping[str, Any]) -> str:
     name = str(group["name"])
-    if name.isdigit() and name != group["span"]:
-        name = f"{name}."
-    lines = [name] if name == group["span"] else [name, group["span"]]
-    return "\n".join([*lines, f"n={group['users']:,}"])
+    return f"D{name}\n{group['span']}×" if name.isdigit() else f"{name}\n{group['span']}×"
+
+
+def _bucket(group: Mapping[str, Any]) -> str:
+    return str(group["name"])
 
 
 def plot_attention(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
