@@ -8,9 +8,13 @@ import pytest
 import torch
 
 from peft_pod.commands import pictures
+from peft_pod.commands.data import split_of_run
+from peft_pod.commands.run_folder import RunFolder
+from peft_pod.corpus import Corpus
 from peft_pod.generation import Recommender
 from peft_pod.generation.prompt_attention import AttentionUnreadableError
 from peft_pod.metrics import Report
+from peft_pod.processing.samples import limited
 
 from .runs import call, read
 
@@ -81,10 +85,6 @@ def test_attention_is_that_of_single_questions(evaluated, numbers):
     model.get_base_model().set_attn_implementation("eager")
     found = numbers["attention"]["sequential"]
     assert found["questions"] == 9
-    from peft_pod.commands.data import split_of_run
-    from peft_pod.commands.run_folder import RunFolder
-    from peft_pod.corpus import Corpus
-    from peft_pod.processing.samples import limited
 
     folder = RunFolder(evaluated)
     split = split_of_run(Corpus.load_from_disk(folder.corpus), folder.corpus_arguments())
