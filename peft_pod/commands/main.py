@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a model on a corpus, evaluate it, and save it",
     "evaluate": "evaluate a saved run beside the baselines",
     "compare": "test whether one run is better than another, or than a baseline",
+    "pictures": "draw for whom a saved run finds items, what its prompts are near to, and who looks at them",
     "recommend": "recommend items to users of a saved run",
     "audit": "look for whatever gives the held-out items of a corpus away",
 }

@@ -100,6 +100,10 @@ class RunFolder:
         """HR@k of model and baselines, as a picture; see `report_variant`."""
         return self.path / f"ranking{variant}.png"
 
+    def pictures(self, variant: str = "") -> Path:
+        """Folder of pictures of what the model does; see `report_variant`."""
+        return self.path / f"pictures{variant}"
+
     def check_new(self, *, overwrite: bool) -> None:
         """Check that a new run may go into the folder.
 

@@ -8,22 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from peft_pod.files import replacing
-
-# Okabe & Ito's colours, told apart with any colour vision.
-_BLUE, _VERMILION, _ORANGE, _GREEN, _PURPLE, _SKY = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"
-_BASELINE_COLOURS = (_ORANGE, _GREEN, _PURPLE, _SKY, _VERMILION)
-_HATCHES = ("", "///", "...", "xxx", "\\\\\\")
+from .drawing import BASELINE_COLOURS, BLUE, HATCHES, VERMILION, panels, shared_legend, write_figure
 
 _ALL_TASKS = "all tasks"
 _LOSS_PREFIX = "loss_"
 _COMPARED = ("part", "candidates", "candidate_seed", "history_excluded", "num_users")
-_PANEL_INCHES = (4.6, 3.6)
-_DOTS_PER_INCH = 150
 _Z_95 = 1.96
 
 Points = dict[int, float]
@@ -47,25 +38,25 @@ def plot_losses(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLik
         >>> plot_losses(log, f"{tempfile.mkdtemp()}/losses.png")
     """
     training, evaluation = _loss_curves(log_history)
-    panels = list(dict.fromkeys([*training, *evaluation]))
-    if not panels:
+    titles = list(dict.fromkeys([*training, *evaluation]))
+    if not titles:
         raise ValueError("log_history has no losses; train for at least logging_steps steps before drawing them")
     # With a single task the curve of all tasks says the same again.
-    if len(panels) == 2 and _ALL_TASKS in panels:
-        panels.remove(_ALL_TASKS)
-    panels.sort(key=lambda panel: panel == _ALL_TASKS)
+    if len(titles) == 2 and _ALL_TASKS in titles:
+        titles.remove(_ALL_TASKS)
+    titles.sort(key=lambda title: title == _ALL_TASKS)
 
-    figure, axes = _panels(len(panels))
-    for axis, panel in zip(axes, panels, strict=True):
-        _draw_curve(axis, training.get(panel, {}), "training", _BLUE, "-", "")
-        _draw_curve(axis, evaluation.get(panel, {}), "validation", _VERMILION, "--", "o")
-        axis.set_title(panel)
+    figure, axes = panels(len(titles))
+    for axis, title in zip(axes, titles, strict=True):
+        _draw_curve(axis, training.get(title, {}), "training", BLUE, "-", "")
+        _draw_curve(axis, evaluation.get(title, {}), "validation", VERMILION, "--", "o")
+        axis.set_title(title)
         axis.set_xlabel("training step")
         axis.set_ylabel("loss (nats per target token)")
         axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)
-    _legend(figure, axes)
-    _write(figure, path)
+    shared_legend(figure, axes)
+    write_figure(figure, path)
 
 
 def _loss_curves(log_history: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Points], dict[str, Points]]:
@@ -117,15 +108,15 @@ def plot_ranking(report: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
     if not tasks:
         raise ValueError("no task of the report has a metric hr@k; there is no ranking to draw")
     baselines = list(dict.fromkeys(name for rows in tasks.values() for name in rows if name != "model"))
-    figure, axes = _panels(len(tasks))
+    figure, axes = panels(len(tasks))
     for axis, (task, rows) in zip(axes, tasks.items(), strict=True):
         _draw_bars(axis, rows, baselines)
         axis.set_title(f"{task}\n{_describe(next(iter(rows.values()))['protocol'])}", fontsize=10)
         axis.set_xlabel("whiskers: 95 % confidence interval over users", fontsize=8)
     for axis in axes:
         axis.set_ylabel("hit rate (share of users)")
-    _legend(figure, axes)
-    _write(figure, path)
+    shared_legend(figure, axes)
+    write_figure(figure, path)
 
 
 def _ranking_rows(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -165,8 +156,8 @@ def _draw_bars(axis: Axes, rows: Mapping[str, Any], baselines: Sequence[str]) ->
             # The normal approximation reaches below 0 for rare hits; a share of users does not.
             yerr=[[min(pair) for pair in zip(errors, heights, strict=True)], errors],
             error_kw={"linewidth": 0.9, "capsize": 2, "ecolor": "#333333"},
-            color=_BLUE if rank < 0 else _BASELINE_COLOURS[rank % len(_BASELINE_COLOURS)],
-            hatch="" if rank < 0 else _HATCHES[rank % len(_HATCHES)],
+            color=BLUE if rank < 0 else BASELINE_COLOURS[rank % len(BASELINE_COLOURS)],
+            hatch="" if rank < 0 else HATCHES[rank % len(HATCHES)],
             edgecolor="white",
             linewidth=0.5,
             label=name if _same_question(protocol, row["protocol"]) else f"{name} (other protocol)",
@@ -198,32 +189,3 @@ def _describe(protocol: Mapping[str, Any]) -> str:
     if "history_excluded" in protocol:
         words.append("history excluded" if protocol["history_excluded"] else "history included")
     return ", ".join([*words, f"{protocol['num_users']:,} users"])
-
-
-def _panels(number: int) -> tuple[Figure, list[Axes]]:
-    """A figure of its own, outside pyplot, which keeps figures alive and may want a screen."""
-    width, height = _PANEL_INCHES
-    columns = number if number <= 3 else math.ceil(math.sqrt(number))
-    rows = math.ceil(number / columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    axes = grid[:number]
-    for unused in grid[number:]:
-        unused.remove()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    handles: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
-
-
-def _write(figure: Figure, path: str | os.PathLike[str]) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)

@@ -60,8 +60,8 @@ def test_losses_are_drawn_by_task_and_step(tmp_path: Path, monkeypatch: pytest.M
         ("all tasks", "training"): [(1, 3.0), (2, 2.0)],
         ("all tasks", "validation"): [(2, 2.5)],
     }
-    assert shows(tmp_path / "losses.png", plots._BLUE)
-    assert shows(tmp_path / "losses.png", plots._VERMILION)
+    assert shows(tmp_path / "losses.png", plots.BLUE)
+    assert shows(tmp_path / "losses.png", plots.VERMILION)
     labels = [(axis.get_xlabel(), axis.get_ylabel()) for axis in figures[0].axes]
     assert labels == [("training step", "loss (nats per target token)")] * 3
 
@@ -70,7 +70,7 @@ def test_one_task_has_one_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     figures = drawn(monkeypatch)
     plots.plot_losses([{"step": 1, "loss": 2.0, "loss_topn": 2.0}], tmp_path / "losses.png")
     assert [axis.get_title() for axis in figures[0].axes] == ["topn"]
-    assert not shows(tmp_path / "losses.png", plots._VERMILION)  # nothing was validated
+    assert not shows(tmp_path / "losses.png", plots.VERMILION)  # nothing was validated
 
 
 def test_ranking_bars_have_the_rates_and_their_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_ranking_bars_have_the_rates_and_their_intervals(tmp_path: Path, monkeyp
     # The interval of a rare hit does not reach below nothing.
     rare = bars[2].errorbar.lines[2][0].get_segments()[0]
     assert rare[0][1] == pytest.approx(0.0)
-    assert shows(tmp_path / "ranking.png", plots._BLUE)
+    assert shows(tmp_path / "ranking.png", plots.BLUE)
 
 
 def test_a_report_as_the_metrics_write_it(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_report_as_the_metrics_write_it(tmp_path: Path) -> None:
     task = TaskResult(Protocol("test", 10, "full", True), {"hr@1": 0.5})
     report = Report(corpus={"name": "x"}, part="test", tasks={}, baselines={"topn": {"popularity": task}})
     plots.plot_ranking(report.to_dict(), tmp_path / "ranking.png")
-    assert shows(tmp_path / "ranking.png", plots._BASELINE_COLOURS[0])
+    assert shows(tmp_path / "ranking.png", plots.BASELINE_COLOURS[0])
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:
