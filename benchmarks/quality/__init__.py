@@ -1,4 +1,4 @@
-"""The tables of `docs/results.md`: a YAML file for each run, a command that makes them, JSON results, a page from these.
+"""The tables of `docs/results.md`: a YAML file a run, a command that makes them, JSON results, and a page from these.
 
 python -m benchmarks.quality [RUN ...] [--table NAME] --data-root DIR
 python -m benchmarks.quality --page
