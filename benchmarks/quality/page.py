@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import PAGE_SOURCE, RESULTS, RUNS
 from .results import Entry, mean, read_entries
-from .rows import INCLUDED, Row, cell, losses_to_baselines, rows_of
+from .rows import INCLUDED, Row, cell, losses_to_baselines, rows_of, shown_metric
 from .settings import BASELINES, HEADLINE, TRAIN, Run, read_runs
 
 HEAD = "<!-- Made from benchmarks/quality/page.md by `python -m benchmarks.quality --page`: change that file. -->\n\n"
@@ -106,7 +106,7 @@ def examples(entries: Sequence[Entry]) -> str:
 def _block(task: str, rows: Sequence[Row], notes: dict[str, str], *, told: bool) -> str:
     metrics = [name for name in (*_RANKING, *_TEXT) if any(name in row.values for row in rows)]
     trained = any(row.kind == TRAIN for row in rows)
-    head = [f"`{task}`", "item IDs", *(_title(name) for name in metrics)]
+    head = [f"`{task}`", "item IDs", *(shown_metric(name) for name in metrics)]
     head += ["minutes", "parameters trained"] if trained else []
     head += ["seeds", "audit", "made as"]
     lines = [head, ["---"] * len(head)]
@@ -120,11 +120,6 @@ def _block(task: str, rows: Sequence[Row], notes: dict[str, str], *, told: bool)
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     lost = losses_to_baselines(rows) if told else []
     return f"{text}\n\n{' '.join(lost)}" if lost else text
-
-
-def _title(metric: str) -> str:
-    prefix = INCLUDED if metric.startswith(INCLUDED) else ""
-    return prefix + metric.removeprefix(INCLUDED).upper()
 
 
 def _count(values: Sequence[int]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .results import MODEL, Entry, mean, standard_error
 from .settings import BASELINES, TRAIN, Run
 
-INCLUDED = "history included, "
+INCLUDED = "history included: "
 """In front of the names of metrics that were taken with the history not excluded."""
 
 
@@ -37,7 +37,7 @@ class Row:
     leaks: bool
     note: str
     minutes: Sequence[float] = ()
-    trained: Sequence[int] = field(default=())
+    trained: Sequence[int] = ()
 
     @property
     def is_model(self) -> bool:
@@ -130,11 +130,22 @@ def losses_to_baselines(rows: Sequence[Row]) -> list[str]:
             others = [other for other in rows if other.is_baseline and name in other.values]
             best = max(others, key=lambda other: mean(other.values[name]), default=None)
             if best is not None and mean(best.values[name]) > mean(values):
-                lost.setdefault(best.title, []).append(name)
+                lost.setdefault(best.title, []).append(shown_metric(name))
         if lost:
             told = " and ".join(f"{title} on {', '.join(names)}" for title, names in lost.items())
             sentences.append(f"{row.title} loses to {told}.")
     return sentences
+
+
+def shown_metric(name: str) -> str:
+    """What a metric is called on the page.
+
+    Example:
+        >>> shown_metric("hr@10"), shown_metric(INCLUDED + "hr@10")
+        ('HR@10', 'history included: HR@10')
+    """
+    prefix = INCLUDED if name.startswith(INCLUDED) else ""
+    return prefix + name.removeprefix(INCLUDED).upper()
 
 
 def cell(values: Sequence[float] | None, metric: str) -> str:

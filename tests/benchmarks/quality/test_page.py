@@ -63,13 +63,13 @@ def test_a_table_has_means_errors_baselines_what_loses_and_how_it_was_made(folde
     assert made(folder, "# Title\n\n{table:headline:soap}\n\nThe {end}.\n").splitlines() == [
         "# Title",
         "",
-        "| `sequential` | item IDs | HR@10 | NDCG@10 | history included, HR@10 | history included, NDCG@10 | minutes | "
+        "| `sequential` | item IDs | HR@10 | NDCG@10 | history included: HR@10 | history included: NDCG@10 | minutes | "
         "parameters trained | seeds | audit | made as |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         "| model | random | .1200 ± .0200 | .0500 | .0600 ± .0100 | .0100 | 2.5 | 1,000 | 0, 1 | no leak | a |",
         "| `popularity` | – | .1100 | .0600 | .0400 | .0200 | – | – | 0, 1 | no leak | a |",
         "",
-        "model loses to `popularity` on ndcg@10, history included, ndcg@10.",
+        "model loses to `popularity` on NDCG@10, history included: NDCG@10.",
         "",
         "Not run yet: later.",
         "",
