@@ -119,7 +119,7 @@ def _entry(run: Run, seed: int, folder: Path, excluded: Report, included: Report
         "validation": {name: value for name, value in numbers.items() if name.startswith("validation/")},
         "training": {
             "minutes": seconds / 60 if seconds else None,
-            **{name: numbers[f"training/{name}"] for name in ("steps", "epochs", "samples_per_second")},
+            **{name.partition("/")[2]: value for name, value in numbers.items() if name.startswith("training/")},
         },
         "parameters": {name: numbers[f"parameters/{name}"] for name in ("trained", "total")},
     }
