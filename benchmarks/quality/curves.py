@@ -33,14 +33,15 @@ def curve(log: Sequence[Mapping[str, Any]]) -> str:
 
     Example:
         >>> print(curve([{"step": 5, "loss": 3.0}, {"step": 5, "eval_loss": 2.5}, {"step": 9, "eval_loss": 2.25}]))
-          step      mean
+          step     mean
              5   2.5000
              9   2.2500*
     """
     rows = {entry["step"]: validation_losses(entry) for entry in log if "eval_loss" in entry}
     names = list(dict.fromkeys(name for losses in rows.values() for name in losses))
     least = {name: min(losses[name] for losses in rows.values()) for name in names}
-    lines = ["  step" + "".join(f"  {name:>{_width(name)}}" for name in names)]
+    # The place of the star stays free in the head.
+    lines = [("  step" + "".join(f"  {name + ' ':>{_width(name)}}" for name in names)).rstrip()]
     for step, losses in rows.items():
         cells = (f"{losses[name]:.4f}{'*' if losses[name] == least[name] else ' '}" for name in names)
         row = f"{step:>6}" + "".join(f"  {cell:>{_width(name)}}" for cell, name in zip(cells, names, strict=True))

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import PAGE_SOURCE, RESULTS, RUNS
 from .results import Entry, mean, read_entries
 from .rows import INCLUDED, Row, cell, losses_to_baselines, rows_of, shown_metric
-from .settings import BASELINES, HEADLINE, TRAIN, Run, read_runs
+from .settings import BASELINES, HEADLINE, PARTS, TRAIN, Run, read_runs
 
 HEAD = "<!-- Made from benchmarks/quality/page.md by `python -m benchmarks.quality --page`: change that file. -->\n\n"
 _PLACEHOLDER = re.compile(r"^\{(table|examples):([^:}]+)(?::([^:}]+))?\}$", re.MULTILINE)
@@ -20,8 +20,8 @@ _TEXT = ("bleu-1", "bleu-4", "rouge-1", "rouge-2", "rouge-l", "distinct-1", "dis
 def page(source: Path = PAGE_SOURCE, runs: Path = RUNS, results: Path = RESULTS) -> str:
     """The page, with its placeholders filled.
 
-    `{table:headline:beauty}` is the table of the runs of that table on that corpus, a block for each task, and the
-    baselines on the same part; `{examples:RUN}` the explanations that a run keeps.
+    `{table:headline:beauty}` is the table of the runs of that table on that corpus, a block for each part and task, and
+    the baselines on the same part; `{examples:RUN}` the explanations that a run keeps.
 
     Args:
         source: the hand-written page.
@@ -69,16 +69,14 @@ def table(runs: Mapping[str, Run], entries: Mapping[str, Sequence[Entry]], name:
     ]
     shown = [*own, *others]
     done = [run for run in shown if entries[run.name]]
-    tasks = dict.fromkeys(task for run in own for entry in entries[run.name] for task in entry["tasks"])
-    if not tasks:
-        tasks = dict.fromkeys(task for run in others for entry in entries[run.name] for task in entry["tasks"])
+    tasks = _tasks(own, entries) or _tasks(others, entries)
     notes: dict[str, str] = {}
-    blocks = [
-        _block(
-            task, [row for run in done for row in rows_of(run, entries[run.name], task)], notes, told=name == HEADLINE
-        )
-        for task in tasks
-    ]
+    blocks = []
+    for part in (part for part in PARTS[::-1] if part in parts):
+        for task in tasks:
+            rows = [row for run in done if run.part == part for row in rows_of(run, entries[run.name], task)]
+            if rows:
+                blocks.append(_block(f"`{task}`, {part}", rows, notes, told=name == HEADLINE))
     waiting = [run.title for run in own if not entries[run.name]]
     if waiting:
         blocks.append(f"Not run yet: {'; '.join(waiting)}.")
@@ -103,10 +101,14 @@ def examples(entries: Sequence[Entry]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _block(task: str, rows: Sequence[Row], notes: dict[str, str], *, told: bool) -> str:
+def _tasks(runs: Sequence[Run], entries: Mapping[str, Sequence[Entry]]) -> list[str]:
+    return list(dict.fromkeys(task for run in runs for entry in entries[run.name] for task in entry["tasks"]))
+
+
+def _block(title: str, rows: Sequence[Row], notes: dict[str, str], *, told: bool) -> str:
     metrics = [name for name in (*_RANKING, *_TEXT) if any(name in row.values for row in rows)]
     trained = any(row.kind == TRAIN for row in rows)
-    head = [f"`{task}`", "item IDs", *(shown_metric(name) for name in metrics)]
+    head = [title, "item IDs", *(shown_metric(name) for name in metrics)]
     head += ["minutes", "parameters trained"] if trained else []
     head += ["seeds", "audit", "made as"]
     lines = [head, ["---"] * len(head)]

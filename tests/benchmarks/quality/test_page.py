@@ -63,8 +63,8 @@ def test_a_table_has_means_errors_baselines_what_loses_and_how_it_was_made(folde
     assert made(folder, "# Title\n\n{table:headline:soap}\n\nThe {end}.\n").splitlines() == [
         "# Title",
         "",
-        "| `sequential` | item IDs | HR@10 | NDCG@10 | history included: HR@10 | history included: NDCG@10 | minutes | "
-        "parameters trained | seeds | audit | made as |",
+        "| `sequential`, test | item IDs | HR@10 | NDCG@10 | history included: HR@10 | history included: NDCG@10 | "
+        "minutes | parameters trained | seeds | audit | made as |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         "| model | random | .1200 ± .0200 | .0500 | .0600 ± .0100 | .0100 | 2.5 | 1,000 | 0, 1 | no leak | a |",
         "| `popularity` | – | .1100 | .0600 | .0400 | .0200 | – | – | 0, 1 | no leak | a |",
@@ -90,6 +90,14 @@ def test_a_table_of_choices_has_the_baselines_of_the_validation_part(folder):
     assert ".5000" in text
     assert ".9000" not in text
     assert "loses" not in text
+
+
+def test_parts_are_never_in_the_same_block(folder):
+    add_entry("counts", entry(0, {"popularity": (0.9, 0.9)}), folder)
+    add_entry("validated", entry(0, {"popularity": (0.5, 0.5)}, part="validation"), folder)
+    first, second = made(folder, "{table:baselines:soap}\n").split("| `sequential`, validation |")
+    assert "| `sequential`, test |" in first
+    assert (".9000" in first, ".5000" in first, ".9000" in second, ".5000" in second) == (True, False, False, True)
 
 
 def test_a_leak_stands_in_the_row(folder):

@@ -172,5 +172,5 @@ def test_the_page_of_a_real_entry_has_all_its_tasks(trained, tmp_path):
     (tmp_path / "page.md").write_text("{table:headline:embedded}\n\n{examples:tiny}\n", encoding="utf-8")
     text = page(tmp_path / "page.md", tmp_path, tmp_path)
     for task in ("sequential", "topn", "explanation"):
-        assert f"| `{task}` |" in text
+        assert f"| `{task}`, test |" in text
     assert "BLEU-1" in text
