@@ -116,7 +116,7 @@ def _entry(run: Run, seed: int, folder: Path, excluded: Report, included: Report
         "corpus": dict(excluded.corpus),
         "audit": {"leaks": numbers["audit/leaks"], "verdict": numbers["audit/verdict"]},
         "tasks": tasks,
-        "validation": {name: value for name, value in numbers.items() if name.startswith("validation/")},
+        "validation": {name: value for name, value in numbers.items() if _is_validation_loss(name)},
         "training": {
             "minutes": seconds / 60 if seconds else None,
             **{name.partition("/")[2]: value for name, value in numbers.items() if name.startswith("training/")},
@@ -126,6 +126,11 @@ def _entry(run: Run, seed: int, folder: Path, excluded: Report, included: Report
     if ExplanationTask.name in tasks:
         entry["examples"] = explanation_examples(folder, run.part, seed)
     return with_provenance(entry, _json(files.environment), datetime.date.today().isoformat())
+
+
+def _is_validation_loss(name: str) -> bool:
+    # Metrics of a run that is evaluated on that part begin alike.
+    return name.startswith("validation/") and name.endswith("/loss")
 
 
 def _json(path: Path) -> dict[str, Any]:
