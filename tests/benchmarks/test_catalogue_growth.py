@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.catalogue_growth import in_turn, mean_children
 
+from benchmarks.catalogue_growth import in_turn, mean_children
 from peft_pod.generation import ItemTrie
 
 from ..training.launching import environment

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from benchmarks.corpus import make_interactions, make_items
 from datasets import Dataset
+
+from benchmarks.corpus import make_interactions, make_items
 
 ROOT = Path(__file__).parents[2]
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.reading import RATINGS_OF_A_USER, read_files, write_files
-
 from peft_pod.corpus import load_corpus
 
 

@@ -13,8 +13,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from benchmarks.http_service import wait_until_healthy
 
+from benchmarks.http_service import wait_until_healthy
 from peft_pod.generation import Recommender
 
 from ..commands.runs import small, train
