@@ -1,0 +1,86 @@
+"""How long training has taken, and what for; kept in checkpoints."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from .time_limit import Costs
+
+
+class TrainingClock(TrainerCallback, ExportableState):
+    """Measures steps, validations and checkpoints, and the time that a run has used, also before it was interrupted.
+
+    Attributes:
+        planned_steps: of the run when it began.
+        warmup_steps: as `TrainingArguments.warmup_steps`, fitted to the run.
+        used: seconds of training before this process took it up.
+        counts: how many steps, validations and checkpoints were measured, those before training among them.
+        seconds: what they took.
+    """
+
+    def __init__(self) -> None:
+        self.planned_steps = 0
+        self.warmup_steps = 0.0
+        self.used = 0.0
+        self.counts = {"step": 0, "validation": 0, "checkpoint": 0}
+        self.seconds = {"step": 0.0, "validation": 0.0, "checkpoint": 0.0}
+        self._began: float | None = None
+        self._mark = 0.0
+
+    def add(self, part: str, seconds: float, count: int = 1) -> None:
+        """Count what was measured elsewhere.
+
+        Args:
+            part: `step`, `validation` or `checkpoint`.
+            seconds: that all of them took.
+            count: how many.
+        """
+        self.counts[part] += count
+        self.seconds[part] += seconds
+
+    def costs(self) -> Costs:
+        """What each part takes on average.
+
+        Of a whole run, not of its latest steps: a moment in which the machine was busy then counts for as long as it was,
+        and a schedule that is shortened by it has got on as far as the time has.
+        """
+        return Costs(**{part: self.seconds[part] / max(1, self.counts[part]) for part in self.counts})
+
+    def elapsed(self) -> float:
+        """The seconds that training has taken."""
+        return self.used if self._began is None else self.used + time.monotonic() - self._began
+
+    def state(self) -> dict[str, Any]:
+        """What is kept in a checkpoint."""
+        kept = {"counts": dict(self.counts), "seconds": dict(self.seconds), "used": self.elapsed()}
+        kept |= {"planned_steps": self.planned_steps, "warmup_steps": self.warmup_steps}
+        return {"args": {}, "attributes": kept}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begin; a run that is not resumed has used nothing yet."""
+        self._began = self._mark = time.monotonic()
+        if state.global_step == 0:
+            self.used = 0.0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count a step, with the drawing of its batches."""
+        self._note("step")
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count a validation."""
+        self._note("validation")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count a checkpoint."""
+        self._note("checkpoint")
+
+    def _note(self, part: str) -> None:
+        now = time.monotonic()
+        self.add(part, now - self._mark)
+        self._mark = now
