@@ -100,9 +100,9 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     max_minutes: float | None = field(
         default=None,
         metadata={
-            "help": "The most minutes that training takes, validations and checkpoints included: a few steps are timed, "
-            "and no more are planned than fit, schedule included. Reading the corpus, that timing, and the evaluation "
-            "at the end are not counted."
+            "help": "The most minutes that training takes, validations and checkpoints included: a few steps are "
+            "timed, and no more are planned than fit, schedule included. Reading the corpus, that timing, and the "
+            "evaluation at the end are not counted."
         },
     )
 

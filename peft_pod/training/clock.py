@@ -45,8 +45,7 @@ class TrainingClock(TrainerCallback, ExportableState):
     def costs(self) -> Costs:
         """What each part takes on average.
 
-        Of a whole run, not of its latest steps: a moment in which the machine was busy then counts for as long as it was,
-        and a schedule that is shortened by it has got on as far as the time has.
+        Of a whole run, not of its latest steps: a moment in which the machine was busy counts for as long as it was.
         """
         return Costs(**{part: self.seconds[part] / max(1, self.counts[part]) for part in self.counts})
 

@@ -49,15 +49,15 @@ def most_steps(seconds: float, fewest: int, most: int, cost: Callable[[int], flo
         seconds: that there are.
         fewest: steps.
         most: steps.
-        cost: the seconds of a number of steps. It is taken to grow with it; where it does not quite, as with validations
-            after each tenth of a run, what is returned fits, but may not be the largest number that does.
+        cost: the seconds of a number of steps. It is taken to grow with it; where it does not quite, as with
+            validations after each tenth of a run, what is returned fits, but may not be the largest that does.
 
     Returns:
         From `fewest` to `most`, or `fewest - 1` where not even these fit.
 
     Example:
-        >>> most_steps(10.0, 1, 100, cost=lambda steps: 3.0 * steps), most_steps(2.0, 1, 9, cost=lambda steps: 3.0 * steps)
-        (3, 0)
+        >>> [most_steps(seconds, 1, 100, cost=lambda steps: 3.0 * steps) for seconds in (2.0, 10.0, 300.0)]
+        [0, 3, 100]
     """
     if cost(most) <= seconds:
         return most

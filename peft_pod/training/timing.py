@@ -159,7 +159,7 @@ def time_checkpoint(trainer: PODTrainer) -> float:
     place = Path(str(trainer.args.output_dir)).absolute()
     while not place.is_dir():
         place = place.parent
-    with _only(trainer, None), tempfile.TemporaryDirectory(prefix=".timing-", dir=place) as folder:
+    with _only(trainer, None), tempfile.TemporaryDirectory(prefix=".timing.", dir=place) as folder:
         trainer.args.output_dir, trainer.args.push_to_hub = folder, False
         trainer.writes_checkpoints = True
         began = time.perf_counter()
