@@ -170,7 +170,8 @@ def run_metrics(
 
     Returns:
         `validation/...`: losses of the model that was kept. `test/<task>/<metric>` and
-        `test/<task>/<baseline>/<metric>`, or of the part that was evaluated. `training/...`, `parameters/...`, `corpus/...`, `audit/...`.
+        `test/<task>/<baseline>/<metric>`, or of the part that was evaluated. `training/...`, `parameters/...`,
+        `corpus/...`, `audit/...`.
     """
     found: dict[str, float | int | str | bool | None] = {}
     for name, loss in validation_losses(_kept_validation(state)).items():
