@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -51,7 +51,7 @@ class TrainingClock(TrainerCallback, ExportableState):
 
     def elapsed(self) -> float:
         """The seconds that training has taken."""
-        return self.used if self._began is None else self.used + time.monotonic() - self._began
+        return self.used if self._began is None else self.used + monotonic() - self._began
 
     def state(self) -> dict[str, Any]:
         """What is kept in a checkpoint."""
@@ -63,7 +63,7 @@ class TrainingClock(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Begin; a run that is not resumed has used nothing yet."""
-        self._began = self._mark = time.monotonic()
+        self._began = self._mark = monotonic()
         if state.global_step == 0:
             self.used = 0.0
 
@@ -80,6 +80,6 @@ class TrainingClock(TrainerCallback, ExportableState):
         self._note("checkpoint")
 
     def _note(self, part: str) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self.add(part, now - self._mark)
         self._mark = now
