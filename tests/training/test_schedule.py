@@ -62,9 +62,9 @@ def test_a_schedule_that_knows_no_end_stays(parts, tmp_path):
 
 
 def test_a_share_gives_the_same_warm_up_to_the_same_run_and_a_shorter_one_to_a_shorter_run():
+    args = PODTrainingArguments(use_cpu=True)
     for warmup in range(1, 60):
         for steps in range(warmup, 200):
-            args = PODTrainingArguments(use_cpu=True, warmup_steps=warmup) if steps == warmup else args
             args.warmup_steps = warmup
             args.warmup_steps = warmup_as_share(args, steps)
             assert args.get_warmup_steps(steps) == warmup
