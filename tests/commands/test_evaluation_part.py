@@ -59,7 +59,8 @@ def test_no_part_and_the_test_part_later(tmp_path, parts_asked):
     ]  # fmt: skip
     metrics = read(folder / "metrics.json")
     assert not [name for name in metrics if "hr@" in name or "sequential/ndcg" in name]
-    assert metrics["corpus/fingerprint"] and metrics["audit/leaks"] is False
+    assert metrics["corpus/fingerprint"]
+    assert metrics["audit/leaks"] is False
     model = contents(folder / "model")
     # Going on with another part evaluates what was trained; so does the verb.
     assert train(options, folder, "--resume_from_checkpoint", "true").status == 0
