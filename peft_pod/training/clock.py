@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -9,6 +11,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from .time_limit import Costs
+
+_MOST = 3.0
+"""The most that one step counts in the mean, in means: a moment in which the machine did something else is no rate."""
+_LATEST = 8
 
 
 class TrainingClock(TrainerCallback, ExportableState):
@@ -28,6 +34,9 @@ class TrainingClock(TrainerCallback, ExportableState):
         self.used = 0.0
         self.counts = {"step": 0, "validation": 0, "checkpoint": 0}
         self.seconds = {"step": 0.0, "validation": 0.0, "checkpoint": 0.0}
+        self._latest: dict[str, deque[float]] = {
+            "step": deque(maxlen=_LATEST), "validation": deque(maxlen=1), "checkpoint": deque(maxlen=1)
+        }  # fmt: skip
         self._began: float | None = None
         self._mark = 0.0
 
@@ -43,11 +52,16 @@ class TrainingClock(TrainerCallback, ExportableState):
         self.seconds[part] += seconds
 
     def costs(self) -> Costs:
-        """What each part takes on average.
+        """What each part takes on average, over the whole run."""
+        return Costs(**{part: self._mean(part) for part in self.counts})
 
-        Of a whole run, not of its latest steps: a moment in which the machine was busy counts for as long as it was.
-        """
-        return Costs(**{part: self.seconds[part] / max(1, self.counts[part]) for part in self.counts})
+    def careful_costs(self) -> Costs:
+        """What the next of each part may take: more than on average where the latest did."""
+        latest = {part: median(seconds) if seconds else 0.0 for part, seconds in self._latest.items()}
+        return Costs(**{part: max(self._mean(part), latest[part]) for part in self.counts})
+
+    def _mean(self, part: str) -> float:
+        return self.seconds[part] / max(1, self.counts[part])
 
     def elapsed(self) -> float:
         """The seconds that training has taken."""
@@ -81,5 +95,8 @@ class TrainingClock(TrainerCallback, ExportableState):
 
     def _note(self, part: str) -> None:
         now = monotonic()
-        self.add(part, now - self._mark)
-        self._mark = now
+        taken, self._mark = now - self._mark, now
+        self._latest[part].append(taken)
+        if part == "step" and self.counts[part]:
+            taken = min(taken, _MOST * self._mean(part))
+        self.add(part, taken)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LOOKS = 50
 """How often it is asked whether all steps still fit."""
-_TRUST = 0.2
+_TRUST = 0.5
 """What the steps timed in advance weigh beside those of training, as a share of all: one moment of a busy machine right
 after the start must not shorten a run that cannot be made longer again."""
 _STEPS_BETWEEN_AGREEMENTS = 10
@@ -197,13 +197,14 @@ class TimeLimited(Seq2SeqTrainer):
         done, total = self.state.global_step, self.state.max_steps
         seconds = 60 * cast(float, self.args.max_minutes)
         elapsed, costs = clock.elapsed(), clock.costs()
+        careful = clock.careful_costs()
         left = seconds - elapsed
         rhythm = cadences(self.args, self.state, self._steps_per_epoch)
 
         def cost(last: int) -> float:
             return costs.left(done, last, *rhythm)
 
-        if cost(following) > left:
+        if careful.left(done, following, *rhythm) > left:
             return done
         if 0 <= elapsed - self._looked_at < seconds / _LOOKS:
             return total
