@@ -14,7 +14,8 @@ from .time_limit import Costs
 
 _MOST = 3.0
 """The most that one step counts in the mean, in means: a moment in which the machine did something else is no rate."""
-_LATEST = 8
+_LATEST, _ENOUGH = 8, 3
+"""Steps whose median is looked at, and how few say nothing: the first ones of a process may take long."""
 
 
 class TrainingClock(TrainerCallback, ExportableState):
@@ -57,8 +58,10 @@ class TrainingClock(TrainerCallback, ExportableState):
 
     def careful_costs(self) -> Costs:
         """What the next of each part may take: more than on average where the latest did."""
-        latest = {part: median(seconds) if seconds else 0.0 for part, seconds in self._latest.items()}
-        return Costs(**{part: max(self._mean(part), latest[part]) for part in self.counts})
+        latest = {part: median(seconds) for part, seconds in self._latest.items() if seconds}
+        if len(self._latest["step"]) < _ENOUGH:
+            latest.pop("step", None)
+        return Costs(**{part: max(self._mean(part), latest.get(part, 0.0)) for part in self.counts})
 
     def _mean(self, part: str) -> float:
         return self.seconds[part] / max(1, self.counts[part])
