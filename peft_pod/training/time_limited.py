@@ -31,6 +31,7 @@ _TRUST = 0.5
 """What the steps timed in advance weigh beside those of training, as a share of all: one moment of a busy machine right
 after the start must not shorten a run that cannot be made longer again."""
 _STEPS_BETWEEN_AGREEMENTS = 10
+_WORTH_SAYING = 0.9
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class TimeLimited(Seq2SeqTrainer):
     _steps_per_epoch = 0
     _looked_at_step = -1
     _looked_at = 0.0
+    _said = 0
 
     def plan_length(self, checkpoint: str | None = None) -> PlannedLength | None:
         """Find out how many steps fit, and set `args.max_steps` to them; `train` does this if nobody has before.
@@ -158,7 +160,7 @@ class TimeLimited(Seq2SeqTrainer):
         if self.is_world_process_zero():
             which = f"all {asked:,}" if steps == asked else f"{steps:,} of {asked:,}"
             say(
-                f"training: {which} steps fit into {minutes:g} minutes ({costs.step:.3g} s a step, "
+                f"training: {which} steps fit into {minutes:.4g} minutes ({costs.step:.3g} s a step, "
                 f"{costs.validation:.3g} s a validation, {costs.checkpoint:.3g} s a checkpoint)"
             )
         return steps
@@ -176,6 +178,7 @@ class TimeLimited(Seq2SeqTrainer):
 
     def _keep_in_time(self, clock: TrainingClock) -> None:
         done, total = self.state.global_step, self.state.max_steps
+        self._said = max(self._said, total)
         alone = self.args.world_size == 1 or self.args.device.type == "cpu"
         stride = 1 if alone else _STEPS_BETWEEN_AGREEMENTS
         if done < total and done % stride == 0:
@@ -219,11 +222,13 @@ class TimeLimited(Seq2SeqTrainer):
         self.state.max_steps = steps
         shorten_schedule(self, steps)
         self.state.log_history.append({"epoch": self.state.epoch, "step": done, "max_steps": steps})
-        if self.is_world_process_zero():
+        # An end that creeps nearer, as it does until it is known how slow the machine is, is said now and then.
+        if steps <= _WORTH_SAYING * self._said and self.is_world_process_zero():
             say(
-                f"training: step {done:,}: ends at step {steps:,} in place of {before:,}, to keep to "
-                f"{self.args.max_minutes:g} minutes"
+                f"training: step {done:,}: ends at step {steps:,} in place of {self._said:,}, to keep to "
+                f"{self.args.max_minutes:.4g} minutes"
             )
+            self._said = steps
 
     def _close(self) -> None:
         """Let the last step be validated and saved as it would have been, had it been known to be the last."""

@@ -162,10 +162,22 @@ def test_a_machine_that_is_slower_than_it_was_ends_in_time_with_a_whole_schedule
         known = moved.get(step - 2, known)
         assert rates[step] == pytest.approx(linear(step, known))
     # The last steps are taken at a low rate, as those of a run of that length.
-    assert rates[total] < 0.15 * RATE
+    assert rates[total] < 0.2 * RATE
     # The best of all validations is what is kept.
     losses = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
     assert trainer.state.best_metric == min(losses.values())
+
+
+def test_an_end_that_creeps_nearer_is_not_said_each_time(parts, tmp_path, hands, capfd):
+    hands.measured, hands.all_steps = Costs(step=1.0), 4.0
+    changes = {"max_steps": 60, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = make_trainer(parts, tmp_path, max_minutes=80 / 60, early_stopping_patience=None, **changes)
+    trainer.train()
+    said = [line for line in capfd.readouterr().err.splitlines() if "to keep to" in line]
+    assert 1 < len(said) < len(ends(trainer)) / 2
+    # Each is a tenth less than the one before.
+    numbers = [int(line.split("ends at step ")[1].split()[0]) for line in said]
+    assert all(later <= 0.9 * before for before, later in zip([60, *numbers], numbers, strict=False))
 
 
 def test_a_moment_of_a_busy_machine_costs_about_that_moment(parts, tmp_path, hands):
