@@ -16,6 +16,7 @@ from peft_pod.corpus import Corpus, Part
 from peft_pod.files import new_folder, sync
 from peft_pod.metrics.explanation import DEFAULT_CONVENTION
 from peft_pod.training import last_checkpoint
+from peft_pod.training.checkpoints import UNFINISHED
 
 from .arguments import CorpusArguments, ModelArguments
 
@@ -109,8 +110,9 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"--output-dir {self.path} is a file; choose another name")
-        # Empty folders are what a run leaves that was refused.
-        if not any(path.is_file() for path in self.path.rglob("*")):
+        # Empty folders are what a run leaves that was refused, and the other what one leaves that was killed before it
+        # had begun, while a checkpoint was timed.
+        if not any(path.is_file() and UNFINISHED not in path.parts for path in self.path.rglob("*")):
             return
         if not self.arguments.is_file():
             raise FileExistsError(f"--output-dir {self.path} is not empty and holds no run; choose another folder")

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
 from peft_pod.processing.collator import IGNORED_LABEL
 
+from .checkpoints import UNFINISHED
 from .speed import training_speed
 
 if TYPE_CHECKING:
@@ -151,20 +152,25 @@ def time_validation(trainer: PODTrainer) -> dict[str, float]:
 
 
 def time_checkpoint(trainer: PODTrainer) -> float:
-    """The seconds that writing a checkpoint takes; it is written beside the run's folder and removed.
+    """The seconds that writing a checkpoint takes; it is written where those of the run will be, and removed.
 
     Args:
         trainer: whose steps were timed, so that its optimizer has a state.
     """
-    place = Path(str(trainer.args.output_dir)).absolute()
-    while not place.is_dir():
-        place = place.parent
-    with _only(trainer, None), tempfile.TemporaryDirectory(prefix=".timing.", dir=place) as folder:
-        trainer.args.output_dir, trainer.args.push_to_hub = folder, False
-        trainer.writes_checkpoints = True
-        began = time.perf_counter()
-        trainer._save_checkpoint(trainer.model, None)
-        return time.perf_counter() - began
+    # What a kill leaves there is removed like a checkpoint that is half written.
+    place = Path(str(trainer.args.output_dir)) / UNFINISHED
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with _only(trainer, None), tempfile.TemporaryDirectory(dir=place) as folder:
+            trainer.args.output_dir, trainer.args.push_to_hub = folder, False
+            trainer.writes_checkpoints = True
+            began = time.perf_counter()
+            trainer._save_checkpoint(trainer.model, None)
+            return time.perf_counter() - began
+    finally:
+        # Another process may still be writing its part.
+        with suppress(OSError):
+            place.rmdir()
 
 
 def size_of(tensor: torch.Tensor) -> int:

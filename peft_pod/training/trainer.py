@@ -184,12 +184,12 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
             NonFiniteLossError: a loss or its gradient is NaN or infinite.
             ValueError: `max_minutes` cannot be kept; see `plan_length`.
         """
-        found = last_checkpoint(self.args.output_dir)
+        found = last_checkpoint(str(self.args.output_dir))
         if resume_from_checkpoint is True:
             if found is None:
                 raise FileNotFoundError(f"{self.args.output_dir} holds no checkpoint to go on from")
             resume_from_checkpoint = str(found)
-        self.plan_length(resume_from_checkpoint or None)
+        self.plan_length(str(resume_from_checkpoint) if resume_from_checkpoint else None)
         if resume_from_checkpoint and self._had_ended(Path(resume_from_checkpoint)):
             return self._load_ended(Path(resume_from_checkpoint))
         with training_speed(self.model, self.args):

@@ -90,11 +90,21 @@ def test_going_on_needs_the_same_limit_and_times_nothing(limited, tmp_path, monk
     assert (json.loads(planned.out)["length"]["steps"], json.loads(planned.out)["length"]["steps_done"]) == (6, 6)
 
 
+def test_what_a_kill_leaves_while_a_checkpoint_is_timed_is_in_no_ones_way(tmp_path):
+    left = tmp_path / "run" / "checkpoints" / ".unfinished" / "tmpabc" / ".unfinished" / "saving" / "half"
+    left.parent.mkdir(parents=True)
+    left.write_text("half", encoding="utf-8")
+    done = train(small(max_steps=1, tasks=["sequential"], evaluation_part="none"), tmp_path / "run")
+    assert done.status == 0, done.err
+    assert not list(tmp_path.rglob(".unfinished"))
+
+
 def test_too_little_time_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(TimeLimited, "_agreed_costs", lambda self: replace(COSTS, step=90.0))
     done = train(OPTIONS, tmp_path / "run")
     assert done.status == 2
     assert "max_minutes is 1, and a single step with its validation and checkpoint takes about 1.6 minutes" in done.err
-    assert not (tmp_path / "run").exists()
+    # As after what else is refused: empty folders.
+    assert contents(tmp_path) == {}
     done = train({**OPTIONS, "max_minutes": 0}, tmp_path / "run")
     assert (done.status, "max_minutes must be above 0" in done.err) == (2, True)
