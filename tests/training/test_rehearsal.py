@@ -78,4 +78,4 @@ def test_a_signal_while_steps_are_timed_leaves_no_checkpoint(parts, tmp_path):
         rehearse(trainer)
     assert ended_by.value.code == 143
     assert trainer.num_saved == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "run").iterdir()) == []
