@@ -36,7 +36,7 @@ class Costs:
 
         Example:
             >>> Costs(step=1, validation=10).left(0, 6, Cadence(every=4), Cadence(None))
-            26
+            26.0
         """
         extra = validations.count(done, last) * self.validation + checkpoints.count(done, last) * self.checkpoint
         return (last - done) * self.step + extra
