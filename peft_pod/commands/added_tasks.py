@@ -17,7 +17,17 @@ from .run_folder import RunFolder
 
 STARTS = ("uniform", "vocabulary")
 
-_OWN = frozenset({"tasks", "bare_probability", "overwrite", "evaluation_limit", "add_tasks_to", "new_task_start"})
+_OWN = frozenset(
+    {
+        "tasks",
+        "bare_probability",
+        "overwrite",
+        "evaluation_limit",
+        "evaluation_part",
+        "add_tasks_to",
+        "new_task_start",
+    }
+)
 """What such a run says for itself."""
 _BEAMS = frozenset({"item_beams", "text_beams"})
 """What it may say; if it does not, it is as in the other run."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -24,6 +24,9 @@ from peft_pod.tuner.config import PromptInit
 from .recipes import RecipeArguments, read_recipe
 
 RECIPE = "recipe"
+
+
+EvaluationPart = Literal["test", "validation", "none"]
 
 
 @dataclass
@@ -88,6 +91,14 @@ class CorpusArguments(DataArguments):
     overwrite: bool = field(default=False, metadata={"help": "Replace a run that is already in the output folder."})
     evaluation_limit: int | None = field(
         default=None, metadata={"help": "Evaluate at most so many users a task, drawn from the seed; all by default."}
+    )
+    evaluation_part: str = field(
+        default="test",
+        metadata={
+            "help": "Which part is evaluated once training has ended. With validation, or none, no question of the "
+            "test part is asked, so that choices can be made; `peft-pod evaluate` asks them later.",
+            "choices": list(get_args(EvaluationPart)),
+        },
     )
 
 

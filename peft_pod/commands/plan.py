@@ -14,9 +14,11 @@ import numpy as np
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
+from peft_pod.corpus import Part
 from peft_pod.metrics import evaluate_model
 from peft_pod.training import PODTrainer, PODTrainingArguments, process_state
 from peft_pod.training.precision import bf16_speedup
+from peft_pod.training.run_length import run_length
 from peft_pod.training.timing import StepTimes, drawn_tokens, size_of, time_steps, time_validation
 
 from .arguments import CorpusArguments, ModelArguments
@@ -100,7 +102,13 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
     """
     trainer = built.trainer
     parameters = count_parameters(built.model)
-    length = {**run_length(trainer), "steps_done": _steps_done(built.checkpoint)}
+    planned = trainer.plan_length(built.checkpoint)
+    length = {
+        **asdict(run_length(trainer)),
+        "steps_done": _steps_done(built.checkpoint),
+        "max_minutes": None if planned is None else planned.minutes,
+        "asked_steps": None if planned is None else planned.asked,
+    }
     tokens = drawn_tokens(trainer)
     times = time_steps(trainer, list(tokens))
     validation = time_validation(trainer)
@@ -129,6 +137,7 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
         "seconds": _seconds(length, times, validation, evaluation, building_seconds),
         "timed_batches": times.batches,
         "precision": _precision(trainer),
+        "evaluation_part": built.evaluated_part(),
         "not_counted": list(NOT_COUNTED),
     }
 
@@ -166,55 +175,6 @@ def count_parameters(model: Any) -> dict[str, dict[str, int]]:
             count["total"] += parameter.numel()
             count["trained"] += parameter.numel() if parameter.requires_grad else 0
     return parts
-
-
-def run_length(trainer: PODTrainer) -> dict[str, int | float]:
-    """Batches, steps and validations of a run, as the Trainer counts them.
-
-    Args:
-        trainer: that would train.
-    """
-    args = trainer.args
-    loader = trainer.get_train_dataloader()
-    _, steps_per_epoch, _, _, batch_size, _, steps = trainer.set_initial_training_values(args, loader)
-    return {
-        "batches_per_epoch": len(loader),
-        "batches_per_step": args.gradient_accumulation_steps,
-        "samples_per_step": batch_size,
-        "steps_per_epoch": steps_per_epoch,
-        "epochs": steps / steps_per_epoch,
-        "steps": steps,
-        "validations": count_validations(args, steps, steps_per_epoch),
-    }
-
-
-def count_validations(args: PODTrainingArguments, steps: int, steps_per_epoch: int) -> int:
-    """How often validation losses are taken in a run that is not stopped early.
-
-    Args:
-        args: of the Trainer.
-        steps: of the run.
-        steps_per_epoch: of an epoch.
-
-    Example:
-        >>> count_validations(PODTrainingArguments(eval_strategy="steps", eval_steps=0.3, save_strategy="no",
-        ...     load_best_model_at_end=False), steps=10, steps_per_epoch=4)
-        4
-    """
-    strategy = str(getattr(args.eval_strategy, "value", args.eval_strategy))
-    if strategy == "epoch":
-        ends = [
-            min(end, steps) / steps_per_epoch
-            for end in range(steps_per_epoch, steps + steps_per_epoch, steps_per_epoch)
-        ]
-        return sum(end >= args.eval_delay for end in ends)
-    if strategy != "steps":
-        return 0
-    state = TrainerState()
-    state.compute_steps(args, steps)
-    # The last step is one of them, whatever its number.
-    validated = {*range(state.eval_steps, steps + 1, state.eval_steps), steps}
-    return sum(step >= args.eval_delay for step in validated)
 
 
 def _task_tokens(counts: Any) -> dict[str, Any]:
@@ -263,18 +223,21 @@ def _precision(trainer: PODTrainer) -> dict[str, Any]:
 
 def _time_evaluation(built: Built, limit: int | None) -> dict[str, float]:
     """The seconds of the beam searches at the end for each task, estimated from a few batches."""
+    part = built.evaluated_part()
+    if part is None:
+        return {}
     seed = built.trainer.args.seed
     engine = built.recommender(show_progress=False).engine
     seconds: dict[str, float] = {}
     for task in built.processor.tasks:
-        size = len(task.evaluation_samples(built.split, "test", seed))
+        size = len(task.evaluation_samples(built.split, part, seed))
         size = size if limit is None else min(size, limit)
         if not size:
             continue
 
-        def run(few: int, name: str = task.name) -> float:
+        def run(few: int, name: str = task.name, part: Part = part) -> float:
             began = time.perf_counter()
-            evaluate_model(engine, built.split, "test", tasks=[name], seed=seed, limit=few, bootstrap=None)
+            evaluate_model(engine, built.split, part, tasks=[name], seed=seed, limit=few, bootstrap=None)
             return time.perf_counter() - began
 
         run(1)
@@ -286,7 +249,7 @@ def _time_evaluation(built: Built, limit: int | None) -> dict[str, float]:
 
 
 def _seconds(
-    length: Mapping[str, int | float],
+    length: Mapping[str, Any],
     times: StepTimes,
     validation: Mapping[str, float],
     evaluation: Mapping[str, float],

@@ -34,7 +34,7 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             "tasks",
             *_table(_task_rows(plan["tasks"])),
             f"length      {length['steps']:,} steps of {length['samples_per_step']:,} samples, one task each"
-            f"{_accumulated(length)}{_done(length)}; "
+            f"{_accumulated(length)}{_done(length)}{_limited(length)}; "
             f"{length['steps_per_epoch']:,} an epoch, {length['epochs']:.3g} epochs, "
             f"{_counted(length['validations'], 'validation')}",
             f"memory      peak {_bytes(memory['peak'])} while {plan['timed_batches']} batches were timed: weights "
@@ -45,7 +45,7 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"{plan['precision']['bf16_speedup']:.2g} times as fast as in float32 here",
             f"time        about {_clock(seconds['total'])}: building {_clock(seconds['building'])}, training "
             f"{_clock(seconds['training'])} ({seconds['step']:.3g} s a step, {_clock(seconds['one_validation'])} a "
-            f"validation), test questions {evaluation or 'none'}",
+            f"validation), {_questions(plan['evaluation_part'], evaluation)}",
             f"            not counted: {'; '.join(plan['not_counted'])}",
             "Nothing was written.",
         ]
@@ -68,6 +68,16 @@ def _accumulated(length: Mapping[str, Any]) -> str:
 
 def _done(length: Mapping[str, Any]) -> str:
     return f", {length['steps_done']:,} of them done" if length["steps_done"] else ""
+
+
+def _limited(length: Mapping[str, Any]) -> str:
+    if length["max_minutes"] is None:
+        return ""
+    return f", of {length['asked_steps']:,} that are asked for, fitted to {length['max_minutes']:g} minutes"
+
+
+def _questions(part: str | None, evaluation: str) -> str:
+    return "no evaluation" if part is None else f"{part} questions {evaluation or 'none'}"
 
 
 def _parameter_rows(parameters: Mapping[str, Mapping[str, int]]) -> list[list[str]]:

@@ -16,12 +16,13 @@ from peft_pod.corpus import Corpus, Part
 from peft_pod.files import new_folder, sync
 from peft_pod.metrics.explanation import DEFAULT_CONVENTION
 from peft_pod.training import last_checkpoint
+from peft_pod.training.checkpoints import UNFINISHED
 
 from .arguments import CorpusArguments, ModelArguments
 
 RESUMED_SECTIONS = ("corpus", "model")
-RESUMED_SEEDS = ("seed", "data_seed")
-FREE_ARGUMENTS = frozenset({"overwrite", "evaluation_limit", "item_beams", "text_beams"})
+RESUMED_TRAINING = ("seed", "data_seed", "max_minutes")
+FREE_ARGUMENTS = frozenset({"overwrite", "evaluation_limit", "evaluation_part", "item_beams", "text_beams"})
 """What may differ when a run is resumed, because training does not depend on it."""
 
 
@@ -113,8 +114,9 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"--output-dir {self.path} is a file; choose another name")
-        # Empty folders are what a run leaves that was refused.
-        if not any(path.is_file() for path in self.path.rglob("*")):
+        # Empty folders are what a run leaves that was refused, and the other what one leaves that was killed before it
+        # had begun, while a checkpoint was timed.
+        if not any(path.is_file() and UNFINISHED not in path.parts for path in self.path.rglob("*")):
             return
         if not self.arguments.is_file():
             raise FileExistsError(f"--output-dir {self.path} is not empty and holds no run; choose another folder")
@@ -132,13 +134,14 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: the folder holds no run.
-            ValueError: an argument of the corpus or the model or a seed differs; the message names it and both values.
+            ValueError: an argument of the corpus or the model, a seed or the time limit differs; the message names it
+                and both values.
         """
         if not self.arguments.is_file():
             raise FileNotFoundError(f"--output-dir {self.path} holds no run that could be resumed")
         begun = self._read_arguments()
         fixed = [(section, name) for section in RESUMED_SECTIONS for name in values[section]]
-        fixed += [("training", name) for name in RESUMED_SEEDS]
+        fixed += [("training", name) for name in RESUMED_TRAINING]
         for section, name in fixed:
             before, now = begun[section].get(name), values[section][name]
             if name not in FREE_ARGUMENTS and before != now:

@@ -16,12 +16,14 @@ from transformers import TrainerState
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from peft_pod.audit import Audit
+from peft_pod.corpus import Corpus
 from peft_pod.files import replacing
 from peft_pod.metrics import Report, software_versions
 from peft_pod.training import PODTrainingArguments, process_state
 from peft_pod.training.processes import runs_on_cpu
 from peft_pod.training.progress import validation_losses
 from peft_pod.training.throughput import Seen
+from peft_pod.training.time_limited import PlannedLength
 from peft_pod.version import __version__
 
 from .arguments import is_list
@@ -144,36 +146,41 @@ def _processor() -> str:
 
 def run_metrics(
     state: TrainerState,
-    report: Report,
+    report: Report | None,
     audit: Audit,
+    corpus: Corpus,
     *,
     seconds: float | None,
     seen: Seen,
     parameters: tuple[int, int],
+    planned: PlannedLength | None = None,
 ) -> dict[str, float | int | str | bool | None]:
     """The numbers of a run in one flat dictionary, as `metrics.json` has them.
 
     Args:
         state: of the Trainer, after training.
-        report: of the evaluation.
+        report: of the evaluation; `None` where there was none.
         audit: of the corpus and its item IDs.
+        corpus: that the run was trained on.
         seconds: that training took since it was last started, validation and checkpoints included; `None` where it had
             ended before.
         seen: what it saw since then.
         parameters: how many are trained, and how many there are.
+        planned: the length of a run with a time limit, when it began.
 
     Returns:
         `validation/...`: losses of the model that was kept. `test/<task>/<metric>` and
-        `test/<task>/<baseline>/<metric>`. `training/...`, `parameters/...`, `corpus/...`, `audit/...`.
+        `test/<task>/<baseline>/<metric>`, or of the part that was evaluated. `training/...`, `parameters/...`,
+        `corpus/...`, `audit/...`.
     """
     found: dict[str, float | int | str | bool | None] = {}
     for name, loss in validation_losses(_kept_validation(state)).items():
         found["validation/loss" if name == "mean" else f"validation/{name}/loss"] = loss
-    for task, result in report.tasks.items():
-        systems = {"": result, **{f"{name}/": other for name, other in report.baselines.get(task, {}).items()}}
-        for system, measured in systems.items():
-            found |= {f"{report.part}/{task}/{system}{name}": value for name, value in measured.metrics.items()}
+    if report is not None:
+        found |= _evaluated(report)
     found["training/steps"] = state.global_step
+    found["training/max_minutes"] = None if planned is None else planned.minutes
+    found["training/planned_steps"] = None if planned is None else planned.steps
     found["training/epochs"] = state.epoch
     found["training/seconds"] = seconds
     found["training/samples"] = seen.samples if seconds else None
@@ -181,8 +188,17 @@ def run_metrics(
     for name, count in (("samples", seen.samples), ("tokens", tokens)):
         found[f"training/{name}_per_second"] = count / seconds if seconds else None
     found["parameters/trained"], found["parameters/total"] = parameters
-    found["corpus/name"], found["corpus/fingerprint"] = report.corpus["name"], report.corpus["fingerprint"]
+    found["corpus/name"], found["corpus/fingerprint"] = corpus.name, corpus.fingerprint
     found["audit/leaks"], found["audit/verdict"] = audit.leaks, audit.note()
+    return found
+
+
+def _evaluated(report: Report) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for task, result in report.tasks.items():
+        systems = {"": result, **{f"{name}/": other for name, other in report.baselines.get(task, {}).items()}}
+        for system, measured in systems.items():
+            found |= {f"{report.part}/{task}/{system}{name}": value for name, value in measured.metrics.items()}
     return found
 
 

@@ -6,14 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from datasets import disable_progress_bars
 from peft import PeftModel
 from transformers import set_seed
 
 from peft_pod.audit import Audit
-from peft_pod.corpus import Corpus, Split
+from peft_pod.corpus import Corpus, Part, Split
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import remove_leftovers, write_text
 from peft_pod.generation import GenerationSettings, Recommender
@@ -31,14 +31,15 @@ from peft_pod.training.plots import plot_losses
 from peft_pod.training.progress import shows_bars
 from peft_pod.training.reporting import check_report_to, describe_run
 from peft_pod.training.setup import IdTokens
+from peft_pod.training.time_limited import PlannedLength
 from peft_pod.tuner import PODConfig
 
 from .added_tasks import FirstStage
-from .arguments import CorpusArguments, ModelArguments, check_seed, parse_arguments
+from .arguments import CorpusArguments, EvaluationPart, ModelArguments, check_seed, parse_arguments
 from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
 from .recipes import RecipeArguments
-from .run_folder import RunFolder
+from .run_folder import RunFolder, report_variant
 from .run_record import environment, rerun_config, run_metrics, write_state
 
 
@@ -85,6 +86,9 @@ def train(
     built = build(corpus_arguments, model_arguments, training_arguments)
     folder, trainer = built.folder, built.trainer
     state = process_state()
+    # A run that keeps no checkpoints had ended its training where it has a model.
+    had_ended = built.resumed and built.checkpoint is None
+    planned = None if had_ended else trainer.plan_length(built.checkpoint)
     # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
     state.wait_for_everyone()
     if state.is_main_process:
@@ -94,14 +98,15 @@ def train(
             folder.clear()
         write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
         fingerprint = built.corpus.fingerprint
-        write_text(folder.config, rerun_config(built.rerun_values(), recipe=recipe, fingerprint=fingerprint))
+        # How long a run with a time limit was planned is known no more once it has ended without a checkpoint.
+        if not had_ended or training_arguments.max_minutes is None:
+            again = rerun_config(built.rerun_values(planned), recipe=recipe, fingerprint=fingerprint)
+            write_text(folder.config, again)
         write_text(folder.environment, json.dumps(environment(), indent=2))
         if folder.saved_corpus() is None:
             built.corpus.save_to_disk(folder.corpus)
     state.wait_for_everyone()
     describe_run(trainer, built.described(), built.corpus.fingerprint, folder.path)
-    # A run that keeps no checkpoints had ended its training where it has a model.
-    had_ended = built.resumed and built.checkpoint is None
     seconds = None
     if had_ended:
         trainer.load_weights(folder.model)
@@ -118,18 +123,33 @@ def train(
         # Last, because a run that keeps no checkpoints is known by it to have ended its training.
         with folder.saving_model() as temporary:
             recommender.save_pretrained(temporary, notes=[built.audit.note()])
-    report = evaluate_and_report(
-        folder,
-        recommender,
-        built.corpus,
-        built.split,
-        built.audit,
-        seed=training_arguments.seed,
-        limit=corpus_arguments.evaluation_limit,
-    )
+    part = built.evaluated_part()
+    report = None
+    if part is not None:
+        report = evaluate_and_report(
+            folder,
+            recommender,
+            built.corpus,
+            built.split,
+            built.audit,
+            part=part,
+            seed=training_arguments.seed,
+            limit=corpus_arguments.evaluation_limit,
+            # The names without a variant are those of the test part.
+            variant=report_variant(part, None, True),
+        )
     if state.is_main_process:
         parameters = built.model.get_nb_trainable_parameters()
-        metrics = run_metrics(trainer.state, report, built.audit, seconds=seconds, seen=seen, parameters=parameters)
+        metrics = run_metrics(
+            trainer.state,
+            report,
+            built.audit,
+            built.corpus,
+            seconds=seconds,
+            seen=seen,
+            parameters=parameters,
+            planned=planned,
+        )
         write_text(folder.metrics, json.dumps(metrics, indent=2, ensure_ascii=False))
     state.wait_for_everyone()
     return folder
@@ -171,12 +191,24 @@ class Built:
         """The arguments by section, those of the Trainer left out."""
         return {section: values for section, values in self.values.items() if section != "training"}
 
-    def rerun_values(self) -> dict[str, Any]:
-        """The arguments by section as they are to be given to make the run again."""
-        if self.added_tasks is None:
-            return self.values
-        # Of the others, which the other run has, it would be said that they are there already.
-        return {**self.values, "corpus": {**self.values["corpus"], "tasks": list(self.added_tasks)}}
+    def rerun_values(self, planned: PlannedLength | None = None) -> dict[str, Any]:
+        """The arguments by section as they are to be given to make the run again.
+
+        Args:
+            planned: the length of a run with a time limit, which stands in the place of the minutes.
+        """
+        values = dict(self.values)
+        if planned is not None:
+            values["training"] = {**values["training"], **planned.arguments()}
+        if self.added_tasks is not None:
+            # Of the others, which the other run has, it would be said that they are there already.
+            values["corpus"] = {**values["corpus"], "tasks": list(self.added_tasks)}
+        return values
+
+    def evaluated_part(self) -> Part | None:
+        """The part that is evaluated once training has ended."""
+        part = self.values["corpus"]["evaluation_part"]
+        return None if part == "none" else cast(Part, part)
 
     def recommender(self, *, show_progress: bool) -> Recommender:
         """The model as it is now, to answer with."""
@@ -299,6 +331,9 @@ def _check_arguments(
     limit = corpus_arguments.evaluation_limit
     if limit is not None and limit < 1:
         raise ValueError(f"--evaluation_limit must be at least 1, or left out to evaluate all users; got {limit}")
+    parts = get_args(EvaluationPart)
+    if corpus_arguments.evaluation_part not in parts:
+        raise ValueError(f"--evaluation_part must be one of {parts}, got {corpus_arguments.evaluation_part!r}")
     if model_arguments.lora_r < 0:
         raise ValueError(f"--lora_r must be 0 (no LoRA) or a positive whole number, got {model_arguments.lora_r}")
     if model_arguments.lora_r and model_arguments.train_base:

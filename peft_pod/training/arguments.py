@@ -32,12 +32,14 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         length_bucketing: whether batches hold samples of similar length; see `TaskAlternatingBatchSampler`.
         fast_dropout: on a CPU, draw dropout by 16 random bits an element; see `fast_dropout`.
         keep_memory: on a CPU with glibc, keep the memory that a step frees for the next; see `kept_memory`.
+        max_minutes: the most minutes that training takes, its schedule fitted to them; `None` for no limit. See
+            `peft_pod.training.time_limited`.
 
     Without an accelerator, `use_cpu` is set, so that several processes find each other.
 
     Raises:
         ValueError: `early_stopping_patience` or another number that counts something is not positive, the weight or the
-            temperature of distillation cannot be used, or there is no such `attention`.
+            temperature of distillation or `max_minutes` cannot be used, or there is no such `attention`.
     """
 
     output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
@@ -95,6 +97,15 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         default=True, metadata={"help": "On a CPU, keep the memory that a step frees for the next one (glibc)."}
     )
 
+    max_minutes: float | None = field(
+        default=None,
+        metadata={
+            "help": "The most minutes that training takes, validations and checkpoints included: a few steps are "
+            "timed, and no more are planned than fit, schedule included. Reading the corpus, that timing, and the "
+            "evaluation at the end are not counted."
+        },
+    )
+
     def __post_init__(self) -> None:
         # What integrations are told of the run beside these arguments; see `reporting.describe_run`.
         self.described: dict[str, Any] = {}
@@ -113,6 +124,8 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
             )
         if not (math.isfinite(self.distillation_temperature) and self.distillation_temperature > 0):
             raise ValueError(f"distillation_temperature must be above 0, got {self.distillation_temperature}")
+        if self.max_minutes is not None and not (math.isfinite(self.max_minutes) and self.max_minutes > 0):
+            raise ValueError(f"max_minutes must be above 0, or None for no limit; got {self.max_minutes}")
         if self.max_steps <= 0 and self.num_train_epochs <= 0:
             raise ValueError(f"num_train_epochs must be above 0, got {self.num_train_epochs}; or set max_steps")
         if self.early_stopping_patience is not None and self.metric_for_best_model is None:

@@ -104,11 +104,16 @@ class AtomicCheckpoints(Seq2SeqTrainer):
     num_saved = 0
     """Checkpoints that this trainer has written."""
 
+    writes_checkpoints = True
+    """Whether it writes any. Not while steps are timed: what is trained then is not to be gone on from."""
+
     _staging: Path | None = None
     _due = False
     _random_state_from: Path | None = None
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        if not self.writes_checkpoints:
+            return
         folder = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         staging = folder / UNFINISHED / _SAVING

@@ -29,6 +29,11 @@ def shows_bars(disabled: bool = False) -> bool:
     return not disabled and (sys.stderr.isatty() or is_in_notebook())
 
 
+def say(line: str) -> None:
+    """Write a line to standard error, past a bar that is drawn there."""
+    tqdm.write(line, file=sys.stderr)
+
+
 def use_progress(trainer: Trainer) -> None:
     """Put `TaskProgress` in the place of the Trainer's own bars and lines; a notebook keeps its table."""
     replaced = [trainer.pop_callback(kind) for kind in (ProgressCallback, PrinterCallback)]
@@ -75,6 +80,7 @@ class TaskProgress(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar on."""
         if self._bar is not None:
+            self._bar.total = state.max_steps  # a run with a time limit may have become shorter
             self._bar.update(state.global_step - self._bar.n)
 
     def on_log(
@@ -163,10 +169,7 @@ class TaskProgress(TrainerCallback):
 
     def _write(self, line: str) -> None:
         self._last = time.monotonic()
-        if self.bars:
-            tqdm.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        say(line)
 
 
 def training_losses(logs: Mapping[str, float]) -> dict[str, float]:

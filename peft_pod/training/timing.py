@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -21,7 +23,11 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
 from peft_pod.processing.collator import IGNORED_LABEL
 
-from .trainer import PODTrainer
+from .checkpoints import UNFINISHED
+from .speed import training_speed
+
+if TYPE_CHECKING:
+    from .trainer import PODTrainer
 
 TIMED_BATCHES = 10
 DRAWN_BATCHES = 10
@@ -134,7 +140,7 @@ def time_validation(trainer: PODTrainer) -> dict[str, float]:
     """The seconds that one validation takes for each task, estimated from a few batches of it."""
     seconds: dict[str, float] = {}
     datasets = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {}
-    with _only(trainer, None):
+    with _only(trainer, None), training_speed(trainer.model, trainer.args):
         for name, dataset in datasets.items():
             size = min(len(dataset), _VALIDATION_BATCHES * trainer.args.eval_batch_size)
             chosen = Subset(dataset, np.linspace(0, len(dataset) - 1, size).round().astype(int).tolist())
@@ -143,6 +149,28 @@ def time_validation(trainer: PODTrainer) -> dict[str, float]:
             trainer.evaluate({name: chosen})
             seconds[name] = (time.perf_counter() - began) * len(dataset) / size
     return seconds
+
+
+def time_checkpoint(trainer: PODTrainer) -> float:
+    """The seconds that writing a checkpoint takes; it is written where those of the run will be, and removed.
+
+    Args:
+        trainer: whose steps were timed, so that its optimizer has a state.
+    """
+    # What a kill leaves there is removed like a checkpoint that is half written.
+    place = Path(str(trainer.args.output_dir)) / UNFINISHED
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with _only(trainer, None), tempfile.TemporaryDirectory(dir=place) as folder:
+            trainer.args.output_dir, trainer.args.push_to_hub = folder, False
+            trainer.writes_checkpoints = True
+            began = time.perf_counter()
+            trainer._save_checkpoint(trainer.model, None)
+            return time.perf_counter() - began
+    finally:
+        # Another process may still be writing its part.
+        with suppress(OSError):
+            place.rmdir()
 
 
 def size_of(tensor: torch.Tensor) -> int:
@@ -154,9 +182,13 @@ def size_of(tensor: torch.Tensor) -> int:
 def _only(trainer: PODTrainer, callback: TrainerCallback | None) -> Iterator[None]:
     """Run a trainer with copies of its arguments and with no callbacks that show, report, stop or save."""
     arguments, handler, state = trainer.args, trainer.callback_handler, trainer.state
+    writes = trainer.writes_checkpoints
     trainer.args = copy.copy(arguments)
     trainer.args.eval_strategy = trainer.args.save_strategy = trainer.args.logging_strategy = "no"
     trainer.args.load_best_model_at_end = trainer.args.eval_on_start = False
+    # Its steps are those that are timed for it.
+    trainer.args.max_minutes = None
+    trainer.writes_checkpoints = False
     callbacks: list[Any] = [DefaultFlowCallback()] + ([callback] if callback is not None else [])
     trainer.callback_handler = CallbackHandler(
         callbacks, trainer.model, trainer.processing_class, trainer.optimizer, trainer.lr_scheduler
@@ -166,6 +198,7 @@ def _only(trainer: PODTrainer, callback: TrainerCallback | None) -> Iterator[Non
         yield
     finally:
         trainer.args, trainer.callback_handler, trainer.state = arguments, handler, state
+        trainer.writes_checkpoints = writes
 
 
 class _Clock(TrainerCallback):

@@ -37,12 +37,13 @@ from .progress import use_progress
 from .sharding import check_sharding, embeddings_in_one_unit, gather_weights, shards_weights
 from .speed import training_speed
 from .throughput import CountsTokens
+from .time_limited import TimeLimited
 
 _SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
 
 
-class PODTrainer(CountsTokens, FiniteLosses, DistillingTrainer, Interruptible):
+class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Interruptible):
     """Trains a POD model by task-alternated batches (POD paper, section 3.3).
 
     A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
@@ -55,6 +56,8 @@ class PODTrainer(CountsTokens, FiniteLosses, DistillingTrainer, Interruptible):
 
     A checkpoint is there whole or not at all; SIGTERM and a loss that is not finite stop training in order: see
     `AtomicCheckpoints`, `Interruptible` and `FiniteLosses`.
+
+    With `max_minutes`, training ends in time, its learning rate schedule included: see `TimeLimited`.
 
     Everything else is the Trainer's: devices, precision and processes through Accelerate, resuming.
 
@@ -179,12 +182,14 @@ class PODTrainer(CountsTokens, FiniteLosses, DistillingTrainer, Interruptible):
             FileNotFoundError: there is no checkpoint to go on from, or it lacks a file.
             SystemExit: with 143, after SIGTERM, once a checkpoint is saved; after Ctrl-C, `KeyboardInterrupt`.
             NonFiniteLossError: a loss or its gradient is NaN or infinite.
+            ValueError: `max_minutes` cannot be kept; see `plan_length`.
         """
-        found = last_checkpoint(self.args.output_dir)
+        found = last_checkpoint(str(self.args.output_dir))
         if resume_from_checkpoint is True:
             if found is None:
                 raise FileNotFoundError(f"{self.args.output_dir} holds no checkpoint to go on from")
             resume_from_checkpoint = str(found)
+        self.plan_length(str(resume_from_checkpoint) if resume_from_checkpoint else None)
         if resume_from_checkpoint and self._had_ended(Path(resume_from_checkpoint)):
             return self._load_ended(Path(resume_from_checkpoint))
         with training_speed(self.model, self.args):
