@@ -54,6 +54,9 @@ def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     (options,) = parse_arguments([PicturesArguments], arguments, "peft-pod pictures")
     _check(options)
+    # There is nothing to share, and each process would write the same files.
+    if not process_state().is_main_process:
+        return
     folder = RunFolder.existing(options.run)
     part = cast(Part, options.part)
     variant = report_variant(part, options.limit, not options.keep_seen)

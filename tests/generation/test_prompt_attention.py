@@ -127,10 +127,11 @@ def test_other_architectures(name):
         assert (shares < 1).all()
 
 
-@pytest.mark.parametrize("name", ["led"])
-def test_local_attention_is_refused(name):
+@pytest.mark.parametrize(("name", "kind"), [("led", "led"), ("pegasus-x", "pegasus_x")])
+def test_local_attention_is_refused(name, kind):
     model, batch = small_model(name)
-    with torch.inference_mode(), pytest.raises(ValueError, match=r"'led' gives encoder_attentions of shape .* local"):
+    message = f"{kind!r} gives encoder_attentions of shape .* local"
+    with torch.inference_mode(), pytest.raises(ValueError, match=message):
         attention_shares(model, batch, PROMPTS)
 
 
