@@ -138,11 +138,16 @@ def compare(row: str, asked: Asked, report: dict[str, Any]) -> None:
     report[row] = {name: round(middle["generate"] / middle[name], 2) for name in PRECISIONS}
     report["users_per_second"][row] = {name: round(1 / value, 1) for name, value in middle.items()}
     report["floor"][row] = {name: round(middle[f"encoder {name}"] / middle[name], 2) for name in PRECISIONS}
-    report["identical"][row] = agreement(row, found)
+    report["identical"][row] = agreement(found, whole=asked.task == "explanation")
 
 
-def agreement(row: str, found: dict[str, list[Answers]]) -> dict[str, Any]:
-    """How far the fast method's answers are those of `generate`, and bf16's those of float32."""
+def agreement(found: dict[str, list[Answers]], *, whole: bool) -> dict[str, Any]:
+    """How far the fast method's answers are those of `generate`, and bf16's those of float32.
+
+    Args:
+        found: the answers of each side.
+        whole: whether an answer is one text, which is recalled as a whole; of a ranking each item counts.
+    """
     by_generate, exact, rounded = (
         Answers(*(torch.cat(parts) for parts in zip(*found[name], strict=True)))
         for name in ("generate", "fp32", "bf16")
@@ -150,7 +155,7 @@ def agreement(row: str, found: dict[str, list[Answers]]) -> dict[str, Any]:
     same = (by_generate.values == exact.values).all(1)
     recalled = (
         (exact.values == rounded.values).all(1)
-        if row.endswith("explanation")
+        if whole
         else (exact.values[:, :, None] == rounded.values[:, None]).any(2)
     )
     difference = (by_generate.scores - exact.scores)[same].abs()
