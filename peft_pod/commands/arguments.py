@@ -92,6 +92,13 @@ class CorpusArguments(DataArguments):
     evaluation_limit: int | None = field(
         default=None, metadata={"help": "Evaluate at most so many users a task, drawn from the seed; all by default."}
     )
+    validation_limit: int | None = field(
+        default=None,
+        metadata={
+            "help": "While training, validate on at most so many users a task, drawn from the seed; by default on as "
+            "many as are evaluated."
+        },
+    )
     evaluation_part: str = field(
         default="test",
         metadata={

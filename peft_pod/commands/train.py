@@ -41,6 +41,7 @@ from .evaluate import evaluate_and_report
 from .recipes import RecipeArguments
 from .run_folder import RunFolder, report_variant
 from .run_record import environment, rerun_config, run_metrics, write_state
+from .validation import choose_metric, validation_limit, validation_ranking
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -269,12 +270,14 @@ def build(
         model, processor = _new_model(corpus_arguments, model_arguments, split, tasks, seed)
     else:
         model, processor = first.grow(tasks, _most_ids(corpus_arguments))
+    choose_metric(training_arguments, tasks)
     trainer = PODTrainer(
         model,
         training_arguments,
         processor=processor,
         train_dataset=TrainingSamples(split.train, processor, seed=seed),
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
+        rank_validation=validation_ranking(split, processor, corpus_arguments, training_arguments, settings),
     )
     audit = audit_of(corpus, split, processor.indexing, seed)
     return Built(
@@ -328,9 +331,10 @@ def _check_arguments(
     corpus_arguments: CorpusArguments, model_arguments: ModelArguments, training_arguments: PODTrainingArguments
 ) -> None:
     check_seed(training_arguments.seed)
-    limit = corpus_arguments.evaluation_limit
-    if limit is not None and limit < 1:
-        raise ValueError(f"--evaluation_limit must be at least 1, or left out to evaluate all users; got {limit}")
+    for name in ("evaluation_limit", "validation_limit"):
+        limit = getattr(corpus_arguments, name)
+        if limit is not None and limit < 1:
+            raise ValueError(f"--{name} must be at least 1, or left out to evaluate all users; got {limit}")
     parts = get_args(EvaluationPart)
     if corpus_arguments.evaluation_part not in parts:
         raise ValueError(f"--evaluation_part must be one of {parts}, got {corpus_arguments.evaluation_part!r}")
@@ -353,7 +357,7 @@ def _validation(
     training_arguments: PODTrainingArguments,
 ) -> dict[str, EvaluationSamples]:
     samples = EvaluationSamples.of_part(
-        split, "validation", processor, seed=training_arguments.seed, limit=corpus_arguments.evaluation_limit
+        split, "validation", processor, seed=training_arguments.seed, limit=validation_limit(corpus_arguments)
     )
     if not samples and training_arguments.eval_strategy != "no":
         raise ValueError(

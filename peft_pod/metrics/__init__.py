@@ -20,6 +20,7 @@ from .registry import available_metrics, load_metric
 from .report import Report, TaskResult, software_versions
 from .table import format_table
 from .user_ranks import UserRanks
+from .validation_ranking import ValidationRanking
 
 __all__ = [
     "load_metric",
@@ -42,6 +43,7 @@ __all__ = [
     "TaskResult",
     "Protocol",
     "UserRanks",
+    "ValidationRanking",
     "compare_runs",
     "compare_results",
     "Comparison",

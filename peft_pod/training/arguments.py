@@ -19,11 +19,16 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     """Arguments of `PODTrainer`: those of `Seq2SeqTrainingArguments`, with other defaults and some more.
 
     The validation loss of each task and their mean are taken after every epoch; the model of the best mean is kept,
-    and training stops once it has not become better for `early_stopping_patience` epochs in a row.
+    and training stops once it has not become better for `early_stopping_patience` epochs in a row. What is best may be
+    another of the things that a validation measures (`metric_for_best_model`), such as `eval_sequential_ndcg@10` where
+    the trainer ranks items.
 
     Args:
-        early_stopping_patience: consecutive epochs without a better mean validation loss after which training stops;
-            `None` never stops early.
+        early_stopping_patience: consecutive validations without a better one after which training stops; `None` never
+            stops early.
+        embedding_lr_ratio: the learning rate of the base's token embeddings over `learning_rate`. Of a base from
+            scratch they are most of what there is to learn, and each is touched by few batches. Where they are not
+            trained it does nothing.
         distillation_weight: what the divergence between the answers to a question with its template and to the bare
             question is multiplied by before it is added to the loss; see `peft_pod.training.distillation`. With 0,
             which is the paper, bare questions are not asked beside the others.
@@ -39,7 +44,8 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
 
     Raises:
         ValueError: `early_stopping_patience` or another number that counts something is not positive, the weight or the
-            temperature of distillation or `max_minutes` cannot be used, or there is no such `attention`.
+            temperature of distillation, `embedding_lr_ratio` or `max_minutes` cannot be used, or there is no such
+            `attention`.
     """
 
     output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
@@ -51,9 +57,19 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
     save_total_limit: int | None = field(default=2, metadata={"help": "The most checkpoints kept; the best is one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the model of the best validation."})
     metric_for_best_model: str | None = field(
-        default="eval_loss", metadata={"help": "What is best: 'eval_loss' is the mean of the tasks' losses."}
+        default="eval_loss",
+        metadata={
+            "help": "What is best: eval_loss, the mean of the tasks' losses, eval_<task>_loss, or how items are "
+            "ranked, such as eval_sequential_ndcg@10. `peft-pod train` takes auto too: the NDCG@10 of the first task "
+            "that names items, and eval_loss where there is none."
+        },
     )
-    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "Whether more of it is better; by default of all but losses."}
+    )
+    embedding_lr_ratio: float = field(
+        default=1.0, metadata={"help": "The learning rate of the base's token embeddings over that of the rest."}
+    )
     logging_steps: float = field(default=50, metadata={"help": "Steps between two lines of the log."})
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "Resume with the count of epochs without a better loss, not from zero."}
@@ -68,7 +84,7 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         metadata={"help": "Where to send what is logged: tensorboard, trackio, wandb, or others; nowhere by default."},
     )
     early_stopping_patience: int | None = field(
-        default=5, metadata={"help": "Consecutive epochs without a better mean loss after which training stops."}
+        default=5, metadata={"help": "Consecutive validations without a better one after which training stops."}
     )
     distillation_weight: float = field(
         default=0.0,
@@ -124,6 +140,10 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
             )
         if not (math.isfinite(self.distillation_temperature) and self.distillation_temperature > 0):
             raise ValueError(f"distillation_temperature must be above 0, got {self.distillation_temperature}")
+        if not (math.isfinite(self.embedding_lr_ratio) and self.embedding_lr_ratio > 0):
+            raise ValueError(
+                f"embedding_lr_ratio must be above 0 (1 for the rate of the rest), got {self.embedding_lr_ratio}"
+            )
         if self.max_minutes is not None and not (math.isfinite(self.max_minutes) and self.max_minutes > 0):
             raise ValueError(f"max_minutes must be above 0, or None for no limit; got {self.max_minutes}")
         if self.max_steps <= 0 and self.num_train_epochs <= 0:

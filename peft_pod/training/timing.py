@@ -28,11 +28,13 @@ from .speed import training_speed
 
 if TYPE_CHECKING:
     from .trainer import PODTrainer
+    from .validation import RanksValidation
 
 TIMED_BATCHES = 10
 DRAWN_BATCHES = 10
 """Batches of each task that are drawn to count their tokens."""
 _VALIDATION_BATCHES = 3
+RANKING = "ranking"
 _SECONDS_BETWEEN_READINGS = 0.002
 
 
@@ -137,7 +139,7 @@ def time_steps(trainer: PODTrainer, order: Sequence[str], batches: int = TIMED_B
 
 
 def time_validation(trainer: PODTrainer) -> dict[str, float]:
-    """The seconds that one validation takes for each task, estimated from a few batches of it."""
+    """The seconds that one validation takes for each task, estimated from a few batches of it, and for `ranking`."""
     seconds: dict[str, float] = {}
     datasets = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {}
     with _only(trainer, None), training_speed(trainer.model, trainer.args):
@@ -148,7 +150,22 @@ def time_validation(trainer: PODTrainer) -> dict[str, float]:
             began = time.perf_counter()
             trainer.evaluate({name: chosen})
             seconds[name] = (time.perf_counter() - began) * len(dataset) / size
+        if trainer.rank_validation is not None and datasets:
+            seconds[RANKING] = _time_ranking(trainer, trainer.rank_validation)
     return seconds
+
+
+def _time_ranking(trainer: PODTrainer, rank: RanksValidation) -> float:
+    def run(limit: int) -> float:
+        began = time.perf_counter()
+        rank(trainer.whole_model(), limit)
+        return time.perf_counter() - began
+
+    batch = trainer.args.eval_batch_size
+    run(1)
+    once, few = run(1), min(rank.size, _VALIDATION_BATCHES * batch)
+    slope = (run(few) - once) / (few - 1) if few > 1 else 0.0
+    return once + max(0.0, slope) * (rank.size - 1)
 
 
 def time_checkpoint(trainer: PODTrainer) -> float:

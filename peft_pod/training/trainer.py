@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from peft_pod.tuner import PODModel
 from .arguments import PODTrainingArguments
 from .checkpoints import evaluation_due, last_checkpoint
 from .distillation import DistillingTrainer
+from .embedding_rate import set_rate_ratio, token_embeddings
 from .finite import FiniteLosses
 from .interruption import Interruptible
 from .progress import use_progress
@@ -38,6 +39,7 @@ from .sharding import check_sharding, embeddings_in_one_unit, gather_weights, sh
 from .speed import training_speed
 from .throughput import CountsTokens
 from .time_limited import TimeLimited
+from .validation import RanksValidation, check_best_metric
 
 _SAMPLES_CHECKED = 4
 MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "labels")
@@ -59,6 +61,9 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
 
     With `max_minutes`, training ends in time, its learning rate schedule included: see `TimeLimited`.
 
+    With `rank_validation`, each validation also ranks items, and the best model may be chosen by that: the loss of a
+    recommender may rise, since it becomes surer of what it gets wrong, while it finds more of what users took next.
+
     Everything else is the Trainer's: devices, precision and processes through Accelerate, resuming.
 
     Args:
@@ -67,12 +72,15 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         processor: its tasks must be those of the adapter, in the same order.
         train_dataset: the training samples.
         eval_dataset: validation samples of each task, by name.
+        rank_validation: ranks items for samples of the validation part, such as `peft_pod.metrics.ValidationRanking`;
+            what it measures is `eval_<task>_<metric>@<k>`.
         callbacks: see `Trainer`.
         **kwargs: see `Trainer`.
 
     Raises:
         ValueError: the model has no POD adapter, or other tasks than the processor; a template of a task is too long
-            for the model; or `metric_for_best_model` is none of the validation losses.
+            for the model; `metric_for_best_model` is nothing that validations measure; or an optimizer is given beside
+            an `embedding_lr_ratio`.
     """
 
     def __init__(
@@ -83,16 +91,21 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         processor: PODProcessor,
         train_dataset: TrainingSamples | None = None,
         eval_dataset: dict[str, EvaluationSamples] | None = None,
+        rank_validation: RanksValidation | None = None,
         callbacks: Sequence[TrainerCallback] = (),
         **kwargs: Any,
     ) -> None:
         check_tasks(model, processor)
-        _check_best(args, eval_dataset)
+        if isinstance(eval_dataset, dict) and args.load_best_model_at_end:
+            # The Trainer would find out only after the first evaluation.
+            check_best_metric(args.metric_for_best_model, eval_dataset, rank_validation)
+        _check_optimizer(args, kwargs)
         if train_dataset is not None and processor.max_input_length is not None:
             _check_lengths(train_dataset)
         if train_dataset is not None and args.distillation_weight > 0:
             train_dataset = train_dataset.with_bare_questions()
         self.processor = processor
+        self.rank_validation = rank_validation
         self._loss_sums = torch.zeros(len(processor.tasks))
         self._loss_counts = torch.zeros(len(processor.tasks))
         self._eval_loss, self._eval_tokens = 0.0, 0
@@ -147,6 +160,14 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
         return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Trainer`; token embeddings get a learning rate of their own where one is asked for."""
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if made and self.args.embedding_lr_ratio != 1:
+            set_rate_ratio(optimizer, token_embeddings(cast(PeftModel, self.model)), self.args.embedding_lr_ratio)
+        return optimizer
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         if self._whole is None and shards_weights(self.accelerator):
@@ -267,17 +288,19 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         metric_key_prefix: str = "eval",
         **kwargs: Any,
     ) -> dict[str, float]:
-        """Take the loss of each task, and their mean.
+        """Take the loss of each task, and their mean; with `rank_validation` also rank items.
 
         Args:
-            eval_dataset: samples by task; by default those the Trainer was made with.
+            eval_dataset: samples by task, whose losses are taken; by default those the Trainer was made with, and
+                items are ranked too.
             ignore_keys: see `Trainer`.
             metric_key_prefix: put before the names of what is returned.
             **kwargs: see `Seq2SeqTrainer`.
 
         Returns:
             For each task the mean loss over all tokens of its answers, whatever batches or processes they are in:
-            `eval_<task>_loss` for each task, `eval_loss`, their mean, and how long it took.
+            `eval_<task>_loss` for each task, `eval_loss`, their mean, what `rank_validation` measures, each with
+            `eval_` in front, and how long it took.
         """
         datasets = self.eval_dataset if eval_dataset is None else eval_dataset
         if not isinstance(datasets, dict):
@@ -300,6 +323,9 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
             metrics[f"{metric_key_prefix}_{name}_loss"] = total / tokens
         losses = [metrics[f"{metric_key_prefix}_{name}_loss"] for name in datasets]
         metrics[f"{metric_key_prefix}_loss"] = sum(losses) / len(losses)
+        if eval_dataset is None and self.rank_validation is not None:
+            measured = self.rank_validation(self.whole_model())
+            metrics.update({f"{metric_key_prefix}_{name}": value for name, value in measured.items()})
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -352,14 +378,13 @@ class _EpochSetter(TrainerCallback):
         self.sampler.set_epoch(int(state.epoch))
 
 
-def _check_best(args: PODTrainingArguments, eval_dataset: dict[str, EvaluationSamples] | None) -> None:
-    # The Trainer would find out only after the first evaluation.
-    if not isinstance(eval_dataset, dict) or not args.load_best_model_at_end:
-        return
-    known = ["eval_loss", *(f"eval_{name}_loss" for name in eval_dataset)]
-    named = args.metric_for_best_model or "loss"
-    if (named if named.startswith("eval_") else f"eval_{named}") not in known:
-        raise ValueError(f"metric_for_best_model must be one of {known}, got {named!r}")
+def _check_optimizer(args: PODTrainingArguments, given: Mapping[str, Any]) -> None:
+    optimizer = (given.get("optimizers") or (None, None))[0]
+    if args.embedding_lr_ratio != 1 and (optimizer is not None or given.get("optimizer_cls_and_kwargs") is not None):
+        raise ValueError(
+            f"embedding_lr_ratio is {args.embedding_lr_ratio}, and an optimizer was given, whose rates are its own: "
+            "leave one of them out"
+        )
 
 
 def _check_lengths(samples: TrainingSamples) -> None:
