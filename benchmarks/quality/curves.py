@@ -1,4 +1,4 @@
-"""Learning curves of runs that were trained: validation losses by step."""
+"""Learning curves of runs that were trained: validation losses, and how items were ranked, by step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peft_pod.training.progress import validation_losses
+from peft_pod.training.progress import validation_losses, validation_rankings
 
 
 def curves_of(folder: Path) -> str:
@@ -26,7 +26,9 @@ def curves_of(folder: Path) -> str:
 
 
 def curve(log: Sequence[Mapping[str, Any]]) -> str:
-    """Validation losses by step, one column a task and their mean; the least of each column has a `*`.
+    """What validations measured by step, one column each: losses of the tasks, their mean, rankings.
+
+    The best of each column, the least loss or the most of the others, has a `*`.
 
     Args:
         log: as `log.json` has it.
@@ -37,13 +39,15 @@ def curve(log: Sequence[Mapping[str, Any]]) -> str:
              5   2.5000
              9   2.2500*
     """
-    rows = {entry["step"]: validation_losses(entry) for entry in log if "eval_loss" in entry}
+    validated = [entry for entry in log if "eval_loss" in entry]
+    rankings = list(dict.fromkeys(name for entry in validated for name in validation_rankings(entry)))
+    rows = {entry["step"]: {**validation_losses(entry), **validation_rankings(entry)} for entry in validated}
     names = list(dict.fromkeys(name for losses in rows.values() for name in losses))
-    least = {name: min(losses[name] for losses in rows.values()) for name in names}
+    best = {name: (max if name in rankings else min)(measured[name] for measured in rows.values()) for name in names}
     # The place of the star stays free in the head.
     lines = [("  step" + "".join(f"  {name + ' ':>{_width(name)}}" for name in names)).rstrip()]
     for step, losses in rows.items():
-        cells = (f"{losses[name]:.4f}{'*' if losses[name] == least[name] else ' '}" for name in names)
+        cells = (f"{losses[name]:.4f}{'*' if losses[name] == best[name] else ' '}" for name in names)
         row = f"{step:>6}" + "".join(f"  {cell:>{_width(name)}}" for cell, name in zip(cells, names, strict=True))
         lines.append(row.rstrip())
     return "\n".join(lines)

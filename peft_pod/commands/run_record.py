@@ -21,7 +21,7 @@ from peft_pod.files import replacing
 from peft_pod.metrics import Report, software_versions
 from peft_pod.training import PODTrainingArguments, process_state
 from peft_pod.training.processes import runs_on_cpu
-from peft_pod.training.progress import validation_losses
+from peft_pod.training.progress import validation_losses, validation_rankings
 from peft_pod.training.throughput import Seen
 from peft_pod.training.time_limited import PlannedLength
 from peft_pod.version import __version__
@@ -100,6 +100,8 @@ def _same_by_itself(name: str, value: Any, default: Any, values: Mapping[str, An
     if name == "accelerator_config":
         unchanged = AcceleratorConfig().to_dict()
         return isinstance(value, dict) and all(unchanged.get(key) == held for key, held in value.items())
+    if name == "greater_is_better":
+        return bool(value) == (not str(values.get("metric_for_best_model")).endswith("loss"))
     if name == "do_eval":
         return values.get("eval_strategy") != "no"
     return not value and not default and not isinstance(default, bool | int | float)
@@ -169,13 +171,17 @@ def run_metrics(
         planned: the length of a run with a time limit, when it began.
 
     Returns:
-        `validation/...`: losses of the model that was kept. `test/<task>/<metric>` and
+        `validation/...`: losses of the model that was kept, and how it ranked items when it was validated, unless that
+        part was evaluated in the end, on more users perhaps. `test/<task>/<metric>` and
         `test/<task>/<baseline>/<metric>`, or of the part that was evaluated. `training/...`, `parameters/...`,
         `corpus/...`, `audit/...`.
     """
     found: dict[str, float | int | str | bool | None] = {}
-    for name, loss in validation_losses(_kept_validation(state)).items():
+    kept = _kept_validation(state)
+    for name, loss in validation_losses(kept).items():
         found["validation/loss" if name == "mean" else f"validation/{name}/loss"] = loss
+    for name, value in validation_rankings(kept).items():
+        found[f"validation/{name.replace(' ', '/')}"] = value
     if report is not None:
         found |= _evaluated(report)
     found["training/steps"] = state.global_step

@@ -277,7 +277,7 @@ def build(
         processor=processor,
         train_dataset=TrainingSamples(split.train, processor, seed=seed),
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
-        rank_validation=validation_ranking(split, processor, corpus_arguments, training_arguments, settings),
+        rank_validation=validation_ranking(split, processor, corpus_arguments, training_arguments, settings.item_beams),
     )
     audit = audit_of(corpus, split, processor.indexing, seed)
     return Built(

@@ -45,7 +45,7 @@ def validation_ranking(
     processor: PODProcessor,
     corpus_arguments: CorpusArguments,
     training_arguments: PODTrainingArguments,
-    settings: GenerationSettings,
+    item_beams: int,
 ) -> ValidationRanking | None:
     """How items are ranked at validations; `None` where the best model is chosen by a loss, or there are none.
 
@@ -54,7 +54,7 @@ def validation_ranking(
         processor: has the tasks.
         corpus_arguments: how many users a task are validated on.
         training_arguments: by what the best model is chosen.
-        settings: of the searches.
+        item_beams: beams of the searches.
 
     Raises:
         ValueError: the metric cannot be measured.
@@ -71,7 +71,11 @@ def validation_ranking(
         split,
         processor,
         task,
-        settings=settings,
+        settings=GenerationSettings(
+            item_beams=item_beams,
+            batch_size=training_arguments.per_device_eval_batch_size,
+            normaliser="children",
+        ),
         metrics=tuple(dict.fromkeys((*_MEASURED, metric))),
         ks=tuple(dict.fromkeys((_CUTOFF, k))),
         seed=training_arguments.seed,

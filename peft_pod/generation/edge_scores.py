@@ -68,6 +68,32 @@ class EdgeScores:
         sums = torch.cat([self._weights.head(block).float().logsumexp(dim=-1) for block in self._blocks(states)])
         return logits - sums[edges.parents]
 
+    def of_siblings(
+        self, states: torch.Tensor, tokens: torch.Tensor, allowed: torch.Tensor | None, level: int
+    ) -> torch.Tensor:
+        """The log-probability of each child of one node, at which several inputs stand.
+
+        Args:
+            states: what the decoder makes of the path to the node for each input, shape `(inputs, width)`.
+            tokens: that lead to all its children, ascending; shape `(children,)`.
+            allowed: which children each input may take, shape `(inputs, children)`; all where it is left out.
+            level: the depth of the node, which is the only one there.
+
+        Returns:
+            Float32, −inf where it is not allowed; shape `(inputs, children)`.
+        """
+        if self._normaliser == "vocabulary" and self._weights.dtype == torch.float32:
+            heads = (self._weights.head(block) for block in self._blocks(states))
+            scores = torch.cat([logits[:, tokens] - logits.logsumexp(dim=-1, keepdim=True) for logits in heads])
+            return scores if allowed is None else scores.masked_fill_(~allowed, -torch.inf)
+        logits = self._level(level)[1](states).float()
+        if self._normaliser == "vocabulary":
+            sums = torch.cat([self._weights.head(block).float().logsumexp(dim=-1) for block in self._blocks(states)])
+            scores = logits - sums[:, None]
+            return scores if allowed is None else scores.masked_fill_(~allowed, -torch.inf)
+        logits = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+        return logits - logits.logsumexp(dim=-1, keepdim=True)
+
     def _blocks(self, states: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return states.split(max(1, _BLOCK_NUMBERS // len(self._weights.head_rows)))
 

@@ -119,6 +119,26 @@ class ItemFilter:
             count = count - _within(self._exclude, rows, starts, ends, span)
         return count > 0
 
+    def leads_to_item_among(self, rows: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
+        """Whether an item under each child of one node may be found, for each of several inputs.
+
+        What is listed is counted child by child, so the time grows with the lists, and what is held with inputs times
+        children.
+
+        Args:
+            rows: the inputs, shape `(inputs,)`.
+            siblings: all children of a node, ascending; shape `(children,)`.
+
+        Returns:
+            Shape `(inputs, children)`.
+        """
+        starts, ends = self.trie.leaf_start[siblings], self.trie.leaf_end[siblings]
+        shape = (len(rows), len(siblings))
+        count = (ends - starts).int().expand(shape) if self._only is None else _under(self._only, rows, starts, ends)
+        if self._exclude is not None:
+            count = count - _under(self._exclude, rows, starts, ends)
+        return (count > 0).expand(shape)
+
     @property
     def allows_all(self) -> bool:
         """Whether every item may be found for every input."""
@@ -165,6 +185,15 @@ def _common(items: IntArray, others: IntArray) -> IntArray:
         return items[:0]
     places = np.searchsorted(others, items)
     return items[others[np.minimum(places, len(others) - 1)] == items]
+
+
+def _under(leaves: torch.Tensor, rows: torch.Tensor, starts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """How many of each row's leaves stand under each of some siblings, one row for all where there is one list."""
+    own = leaves[rows] if len(leaves) > 1 else leaves
+    place = torch.searchsorted(starts, own, right=True) - 1
+    inside = (place >= 0) & (own < ends[place.clamp(min=0)])
+    counts = torch.zeros(len(own), len(starts), dtype=torch.int32, device=own.device)
+    return counts.scatter_add_(1, place.clamp(min=0), inside.int())
 
 
 def _within(

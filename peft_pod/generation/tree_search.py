@@ -109,12 +109,7 @@ def search_tree(
     prefix_nodes, prefix_scores = _prefix(states, edge_scores, trie)
     level = len(trie.common_prefix)
     asked = _Asked(tree, edge_scores, trie, allowed)
-    start = _Beams(
-        nodes=torch.full((batch, 1), prefix_nodes[-1], device=device),
-        above=torch.full((batch, 1), NO_PARENT, device=device),
-        scores=prefix_scores[:, None],
-    )
-    following = asked.following(start, states[:, -1:], tree.size - 1, level).best(most)
+    following = asked.first(prefix_nodes[-1], prefix_scores, states[:, -1], tree.size - 1, level).best(most)
     all_items = torch.full((batch, k), NO_NODE, device=device)
     all_scores = torch.full((batch, k), -torch.inf, device=device)
     items, item_scores = all_items, all_scores
@@ -170,6 +165,23 @@ class _Asked:
         """Go on with some of the inputs, given by their places among those that are not done, ascending."""
         self._tree.keep(left)
         self.rows = self.rows[left]
+
+    def first(self, node: int, scores: torch.Tensor, states: torch.Tensor, place: int, level: int) -> _Continuations:
+        """What follows the one node at which all inputs begin, which may be all items.
+
+        Args:
+            node: in the trie.
+            scores: log-probabilities of the tokens up to it, shape `(batch,)`.
+            states: the decoder's, shape `(batch, width)`.
+            place: of the node's token in the decoded tree.
+            level: the depth of the node in the trie.
+        """
+        edges = self.trie.children(torch.tensor([node], device=states.device))
+        keep = None if self._allowed.allows_all else self._allowed.leads_to_item_among(self.rows, edges.nodes)
+        after = self._edge_scores.of_siblings(states, edges.tokens, keep, level) + scores[:, None]
+        return _Continuations(
+            after, edges.nodes.expand_as(after), torch.tensor(place, device=states.device).expand_as(after)
+        )
 
     def decoded(self, beams: _Beams, level: int) -> _Continuations:
         """Decode the last tokens of beams that stand at a depth of the trie, and look at what follows."""

@@ -23,11 +23,15 @@ class ValidationRanking:
     A `PODTrainer` that is given one as `rank_validation` calls it at each validation, and can choose the best model by
     it (`metric_for_best_model="eval_sequential_ndcg@10"`).
 
+    By default log-probabilities are normalised over what can follow in the trie (`normaliser="children"`), which is
+    several times as fast as over the vocabulary, as `evaluate_model` has them by default. The two rank almost alike,
+    the closer the better the model is trained, so this chooses between states of a model, and reports have the other.
+
     Args:
         split: the split corpus.
         processor: encodes the samples.
         task: name of a task that names items.
-        settings: of the search; by default those of `GenerationSettings`.
+        settings: of the search; by default `GenerationSettings(normaliser="children", batch_size=128)`.
         metrics: names of ranking metrics, see `peft_pod.metrics.ranking_scores`.
         ks: the cut-offs.
         seed: of the candidates, and of what `limit` keeps.
@@ -71,7 +75,7 @@ class ValidationRanking:
         self.split = split
         self.processor = processor
         self.task = task
-        self.settings = GenerationSettings() if settings is None else settings
+        self.settings = GenerationSettings(normaliser="children", batch_size=128) if settings is None else settings
         self.metrics = tuple(metrics)
         self.ks = tuple(ks)
         self.seed = seed

@@ -14,6 +14,8 @@ from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerCont
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils.import_utils import is_in_notebook
 
+from .validation import ranking_metric
+
 LOSS, TASK_LOSS = "loss", "loss_"
 EVAL_PREFIX, EVAL_LOSS = "eval_", "_loss"
 SECONDS_BETWEEN_LINES = 60.0
@@ -133,13 +135,13 @@ class TaskProgress(TrainerCallback):
         metrics: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write a line with the validation losses."""
+        """Write a line with what the validation measured."""
         if not state.is_world_process_zero:
             return
         self._close_validation()
-        losses = validation_losses(metrics or {})
-        if losses:
-            self._write(f"validation: step {state.global_step}: {_listed(losses)}")
+        measured = {**validation_losses(metrics or {}), **validation_rankings(metrics or {})}
+        if measured:
+            self._write(f"validation: step {state.global_step}: {_listed(measured)}")
 
     def on_predict(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Close the bar of the evaluation."""
@@ -196,6 +198,21 @@ def validation_losses(metrics: Mapping[str, float]) -> dict[str, float]:
         if name.startswith(EVAL_PREFIX) and name.endswith(EVAL_LOSS) and name != "eval_loss"
     }
     return {**by_task, **({"mean": metrics["eval_loss"]} if "eval_loss" in metrics else {})}
+
+
+def validation_rankings(metrics: Mapping[str, float]) -> dict[str, float]:
+    """How items were ranked, in what `PODTrainer.evaluate` returns.
+
+    Example:
+        >>> validation_rankings({"eval_loss": 1.0, "eval_topn_hr@10": 0.5})
+        {'topn hr@10': 0.5}
+    """
+    found = {}
+    for name, value in metrics.items():
+        asked = ranking_metric(name) if name.startswith(EVAL_PREFIX) else None
+        if asked is not None:
+            found[f"{asked[0]} {asked[1]}@{asked[2]}"] = value
+    return found
 
 
 def task_of(dataset: Any) -> str | None:

@@ -51,6 +51,27 @@ def test_nodes_lead_to_items_that_begin_with_them(seed: int, kept: str) -> None:
         assert may_be_found.tolist() == [item in left for item in range(30)]
 
 
+@pytest.mark.parametrize("kept", ["all", "one list", "a list an input"])
+@pytest.mark.parametrize("with_exclude", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_siblings_are_answered_as_one_by_one(seed: int, kept: str, with_exclude: bool) -> None:
+    rng = random.Random(seed)
+    trie, _ = make_trie(rng, 30)
+    batch = rng.randint(2, 5)
+    exclude = [rng.choices(range(30), k=rng.randint(0, 12)) for _ in range(batch)] if with_exclude else None
+    only = None
+    if kept != "all":
+        only = [rng.sample(range(30), 15) for _ in range(1 if kept == "one list" else batch)]
+    allowed = ItemFilter(trie, batch_size=batch, only=only, exclude=exclude)
+    rows = torch.tensor(sorted(rng.sample(range(batch), rng.randint(1, batch))))
+    inner = [node for node in range(trie.num_nodes) if int(trie.item(torch.tensor(node))) < 0]
+    for node in [0, *rng.sample(inner, 5)]:
+        siblings = trie.children(torch.tensor([node])).nodes
+        found = allowed.leads_to_item_among(rows, siblings)
+        one_by_one = allowed.leads_to_item(rows.repeat_interleave(len(siblings)), siblings.repeat(len(rows)))
+        assert found.tolist() == one_by_one.view(len(rows), -1).tolist()
+
+
 def test_without_lists_all_is_allowed() -> None:
     trie, _ = make_trie(random.Random(0), 5)
     assert ItemFilter(trie, batch_size=2).allows_all

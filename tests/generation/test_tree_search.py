@@ -38,12 +38,23 @@ class Scores:
     """A number for each edge and input; ends are likely, as they are for a trained model."""
 
     def __init__(self, trie: ItemTrie, batch: int, generator: torch.Generator) -> None:
+        self.trie = trie
         self.table = -3 * torch.rand(batch, trie.num_nodes, generator=generator)
         self.table[:, trie.leaf_nodes] *= 0.3
 
     def __call__(self, states: torch.Tensor, edges: Children, level: int | None = None) -> torch.Tensor:
         inputs = states.flatten()[edges.parents]
         return self.table[inputs, edges.nodes]
+
+    def of_siblings(
+        self, states: torch.Tensor, tokens: torch.Tensor, allowed: torch.Tensor | None, level: int
+    ) -> torch.Tensor:
+        node = self.trie.walk(torch.tensor([self.trie.common_prefix], dtype=torch.long))
+        edges = self.trie.children(node)
+        if not torch.equal(edges.tokens, tokens) or level != len(self.trie.common_prefix):
+            raise AssertionError(f"asked for tokens {tokens.tolist()} at depth {level}")
+        scores = self.table[states.flatten()][:, edges.nodes]
+        return scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
 
 
 def plain_search(

@@ -43,6 +43,14 @@ def test_products_are_those_of_a_linear_layer(bias, shape, dtype, tolerance):
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
 
 
+def test_a_processor_without_bfloat16_in_its_matrix_library_gets_it_from_pytorch(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    weight, rows = torch.randn(7, 12, dtype=torch.bfloat16), torch.randn(5, 12)
+    dense = Dense(weight)
+    assert not dense.is_packed
+    torch.testing.assert_close(dense(rows), rows.bfloat16() @ weight.T)
+
+
 def test_few_numbers_of_rows_and_little_in_vain():
     numbers = range(1, 5000)
     filled = [filled_up(number) for number in numbers]
