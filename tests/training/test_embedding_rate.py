@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import get_peft_model
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import BartConfig, BartForConditionalGeneration
 
 from peft_pod import PODConfig
 from peft_pod.training import PODTrainer, PODTrainingArguments
@@ -59,12 +59,12 @@ def test_resuming_goes_on_with_both_rates(split, processor, tmp_path):
 
 
 def test_an_output_layer_of_its_own_counts_as_embeddings():
-    config = T5Config(
-        vocab_size=20, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0,
-        tie_word_embeddings=False, feed_forward_proj="gated-gelu",
+    config = BartConfig(
+        vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, tie_word_embeddings=False,
     )  # fmt: skip
-    model = get_peft_model(T5ForConditionalGeneration(config), PODConfig(num_tasks=1, train_base=True))
-    assert len(token_embeddings(model)) == 2
+    model = get_peft_model(BartForConditionalGeneration(config), PODConfig(num_tasks=1, train_base=True))
+    assert [tuple(weight.shape) for weight in token_embeddings(model)] == [(20, 8), (20, 8)]
 
 
 def test_where_embeddings_are_frozen_nothing_changes():
