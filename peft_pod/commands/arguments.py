@@ -21,7 +21,7 @@ from peft_pod.training import is_scratch
 from peft_pod.training.setup import ItemStart
 from peft_pod.tuner.config import PromptInit
 
-from .recipes import RecipeArguments, read_recipe
+from .recipes import DEFAULT_RECIPE, NO_RECIPE, RecipeArguments, read_recipe
 
 RECIPE = "recipe"
 
@@ -194,7 +194,7 @@ def parse_arguments(kinds: Sequence[type[Any]], arguments: Sequence[str], progra
     """Parse flags into dataclasses; `--config FILE` names a YAML file whose values flags override.
 
     With `RecipeArguments` among the dataclasses, `--recipe NAME`, or `recipe` in the file, names values that the file
-    and flags override.
+    and flags override; by default `best`, and none where another run says what is trained (`add_tasks_to`).
 
     Args:
         kinds: the dataclasses.
@@ -211,11 +211,16 @@ def parse_arguments(kinds: Sequence[type[Any]], arguments: Sequence[str], progra
     takes_recipe = RecipeArguments in kinds
     if takes_recipe:
         finder.add_argument("--recipe")
+        finder.add_argument("--add_tasks_to", "--add-tasks-to")
     found, rest = finder.parse_known_args(arguments)
     parser = _Parser(list(kinds), prog=program, formatter_class=argparse.HelpFormatter)
     parser.add_argument("--config", help="YAML file with values for the flags; flags override it.")
     config = _read_config(found.config) if found.config is not None else {}
-    recipe = found.recipe or config.get(RECIPE) if takes_recipe else None
+    other_run = found.add_tasks_to if takes_recipe else None
+    rest = [*rest, *([] if other_run is None else ["--add_tasks_to", other_run])]
+    other_run = other_run or config.get("add_tasks_to")
+    usual = DEFAULT_RECIPE if other_run is None else NO_RECIPE
+    recipe = found.recipe or config.get(RECIPE) or usual if takes_recipe else None
     # As flags in front of the others, so that argparse checks types and choices, and the others override them.
     values = {**(read_recipe(str(recipe)) if recipe else {}), **config, **({RECIPE: str(recipe)} if recipe else {})}
     flags, unset = _config_flags(values, f"--config {found.config}", kinds)

@@ -27,6 +27,7 @@ from peft_pod.training.time_limited import PlannedLength
 from peft_pod.version import __version__
 
 from .arguments import is_list
+from .recipes import NO_RECIPE
 
 PLACE_ARGUMENTS = frozenset({"output_dir", "overwrite", "resume_from_checkpoint"})
 """They say where a run goes and what becomes of what is there, not what it is."""
@@ -37,7 +38,7 @@ def rerun_config(values: Mapping[str, Mapping[str, Any]], *, recipe: str | None,
     """A YAML file for `--config` that makes the run again.
 
     It holds every argument of corpus and model, and those of training that are not at their defaults. A recipe is
-    written out. Where the run goes is left to `--output_dir`.
+    written out, so the file names none. Where the run goes is left to `--output_dir`.
 
     Args:
         values: the arguments of the run by section.
@@ -49,10 +50,11 @@ def rerun_config(values: Mapping[str, Mapping[str, Any]], *, recipe: str | None,
         >>> print(rerun_config(values, recipe="best", fingerprint="0123").partition("\\n")[2], end="")
         # recipe: best
         # fingerprint of the corpus: 0123
+        recipe: none
         corpus: embedded
     """
     comments = [f"# peft-pod {__version__}: peft-pod train --config THIS --output_dir ANOTHER makes the run again"]
-    comments += [f"# recipe: {recipe}"] if recipe else []
+    comments += [f"# recipe: {recipe}"] if recipe not in (None, NO_RECIPE) else []
     comments += [f"# fingerprint of the corpus: {fingerprint}"]
     changed = changed_training(values["training"])
     # A list that is empty is that argument's default, which a YAML file cannot say.
@@ -62,6 +64,7 @@ def rerun_config(values: Mapping[str, Mapping[str, Any]], *, recipe: str | None,
         for name, value in section.items()
         if name not in PLACE_ARGUMENTS and value != []
     }
+    kept = {"recipe": NO_RECIPE, **kept}
     return "\n".join([*comments, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)])
 
 

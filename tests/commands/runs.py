@@ -22,6 +22,7 @@ from peft_pod.processing import train_tokenizer
 from peft_pod.tasks import ExplanationTask, SequentialTask
 
 SMALL = {
+    "recipe": "none",
     "corpus_options": ["num_users=40", "num_items=60"],
     "base_model": "scratch:tiny",
     "vocabulary_size": 400,

@@ -18,6 +18,7 @@ from .runs import call
 KINDS = (CorpusArguments, ModelArguments, PODTrainingArguments, RecipeArguments)
 # What docs/results.md was made with, written out.
 SHARED = {
+    "recipe": "none",
     "base_model": "scratch:tiny",
     "indexing": "random",
     "segments": "prefixes",
@@ -89,6 +90,15 @@ def test_every_value_of_a_recipe_reaches_its_argument(name):
     assert {key: found[key] for key in read_recipe(name)} == read_recipe(name)
 
 
+def test_best_is_where_arguments_start_from_unless_another_run_decides(tmp_path):
+    assert parsed() == parsed("--recipe", "best") != parsed("--recipe", "none")
+    config = written(tmp_path, {"dropout": 0.3})
+    assert parsed("--config", config) == parsed("--recipe", "best", "--dropout", 0.3)
+    assert parsed("--recipe", "none") == {**parsed("--add_tasks_to", "x"), "add_tasks_to": None}
+    config = written(tmp_path, {"add_tasks_to": "x"})
+    assert parsed("--config", config) == parsed("--add-tasks-to=x") == parsed("--recipe=none", "--add_tasks_to", "x")
+
+
 def test_the_paper_recipe():
     """Values of the paper's section 4.1, and how it trains (section 3.3)."""
     found = parsed("--recipe", "paper")
@@ -105,7 +115,10 @@ def test_the_paper_recipe():
 def test_an_unknown_recipe_is_refused_and_those_there_are_listed(tmp_path, how):
     chosen = ["--recipe", "fast"] if how == "flag" else ["--config", written(tmp_path, {"recipe": "fast"})]
     done = call("train", *chosen, "--output-dir", tmp_path / "run")
-    assert (done.status, done.err) == (2, "peft-pod train: --recipe fast does not exist; recipes are best, paper\n")
+    assert (done.status, done.err) == (
+        2,
+        "peft-pod train: --recipe fast does not exist; recipes are best, paper, or none for none\n",
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -95,7 +95,7 @@ def test_a_config_gives_the_arguments_it_was_made_from(tmp_path, arguments):
 
 
 def test_what_the_arguments_make_of_the_defaults_is_no_change():
-    assert changed_training(parsed()["training"]) == {}
+    assert changed_training(parsed("--recipe", "none")["training"]) == {}
 
 
 def test_where_a_run_went_and_what_opens_doors_is_left_out(tmp_path):

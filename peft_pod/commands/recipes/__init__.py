@@ -8,6 +8,9 @@ from typing import Any
 
 import yaml
 
+DEFAULT_RECIPE = "best"
+NO_RECIPE = "none"
+"""Starts from the arguments' own defaults."""
 _ENDING = ".yaml"
 
 
@@ -26,7 +29,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     """The values that a recipe sets, by the names of the arguments.
 
     Args:
-        name: of the recipe.
+        name: of the recipe, or `"none"`, which sets nothing.
 
     Raises:
         ValueError: there is none of that name; the message lists those there are.
@@ -35,8 +38,12 @@ def read_recipe(name: str) -> dict[str, Any]:
         >>> read_recipe("paper")["base_model"]
         'google-t5/t5-small'
     """
+    if name == NO_RECIPE:
+        return {}
     if name not in available_recipes():
-        raise ValueError(f"--recipe {name} does not exist; recipes are {', '.join(available_recipes())}")
+        raise ValueError(
+            f"--recipe {name} does not exist; recipes are {', '.join(available_recipes())}, or {NO_RECIPE} for none"
+        )
     values: dict[str, Any] = yaml.safe_load((files(__name__) / f"{name}{_ENDING}").read_text(encoding="utf-8"))
     return values
 
@@ -45,10 +52,11 @@ def read_recipe(name: str) -> dict[str, Any]:
 class RecipeArguments:
     """Which recipe the arguments start from."""
 
-    recipe: str | None = field(
-        default=None,
+    recipe: str = field(
+        default=DEFAULT_RECIPE,
         metadata={
-            "help": f"Values to start from, which --config and flags override: {', '.join(available_recipes())}; "
-            "see docs/training.md."
+            "help": f"Values to start from, which --config and flags override: {', '.join(available_recipes())}; or "
+            f"{NO_RECIPE}, the defaults that are listed here, from which a run with --add_tasks_to always starts. See "
+            "docs/training.md."
         },
     )
