@@ -55,11 +55,13 @@ def train(
         start(["train", "--config", str(config), "--output_dir", str(folder), "--overwrite"], log, threads)
     excluded = Report.load(_report(folder, run))
     included = None
-    if any(result.protocol.history_excluded is not None for result in excluded.tasks.values()):
+    ranked = [task for task, result in excluded.tasks.items() if result.protocol.history_excluded is not None]
+    if ranked:
         limit = run.train.get("evaluation_limit")
         options = ["--part", run.part, *(["--limit", str(limit)] if limit is not None else [])]
-        start(["evaluate", "--run", str(folder), "--keep_seen", *options], log, threads)
-        included = Report.load(RunFolder(folder).report(report_variant(run.part, limit, exclude_seen=False)))
+        start(["evaluate", "--run", str(folder), "--keep_seen", "--tasks", *ranked, *options], log, threads)
+        variant = report_variant(run.part, limit, exclude_seen=False, tasks=ranked)
+        included = Report.load(RunFolder(folder).report(variant))
     return _entry(run, seed, folder, excluded, included)
 
 
@@ -102,7 +104,7 @@ def _entry(run: Run, seed: int, folder: Path, excluded: Report, included: Report
     files = RunFolder(folder)
     numbers = _json(files.metrics)
     tasks = {
-        task: {MODEL: system_result(result, None if included is None else included.tasks[task])}
+        task: {MODEL: system_result(result, None if included is None else included.tasks.get(task))}
         for task, result in excluded.tasks.items()
     }
     seconds = numbers["training/seconds"]

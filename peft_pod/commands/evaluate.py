@@ -28,6 +28,7 @@ class EvaluateArguments:
 
     run: str = field(default="", metadata={"help": "Folder of the run, as given to `train --output-dir`."})
     part: str = field(default="test", metadata={"help": "validation or test.", "choices": ["validation", "test"]})
+    tasks: list[str] = field(default_factory=list, metadata={"help": "Evaluate these tasks alone; by default all."})
     limit: int | None = field(default=None, metadata={"help": "At most so many users a task, drawn from the seed."})
     keep_seen: bool = field(default=False, metadata={"help": "Rank the items of a user's history too."})
     seed: int | None = field(
@@ -75,6 +76,7 @@ def run(arguments: Sequence[str]) -> None:
         split,
         audit_of(corpus, split, recommender.processor.indexing, folder.seed()),
         part=options.part,
+        tasks=options.tasks,
         seed=seed,
         limit=options.limit,
         exclude_seen=not options.keep_seen,
@@ -82,7 +84,7 @@ def run(arguments: Sequence[str]) -> None:
         metrics=options.metrics,
         text_convention=options.text_convention,
         variant=report_variant(
-            options.part, options.limit, not options.keep_seen, options.text_convention, options.seed
+            options.part, options.limit, not options.keep_seen, options.text_convention, options.seed, options.tasks
         ),
         intervals=options.intervals,
         statistics=options.statistics,
@@ -98,6 +100,7 @@ def evaluate_and_report(
     audit: Audit,
     *,
     part: Part = "test",
+    tasks: Sequence[str] = (),
     seed: int = 0,
     limit: int | None = None,
     exclude_seen: bool = True,
@@ -121,6 +124,7 @@ def evaluate_and_report(
         split: its split.
         audit: of corpus, split and item IDs: its verdict stands beside the numbers.
         part: `"validation"` or `"test"`.
+        tasks: names of those that are evaluated; all of the model's where there are none.
         seed: of the candidates.
         limit: at most so many samples a task.
         exclude_seen: whether histories are left out of rankings.
@@ -132,6 +136,7 @@ def evaluate_and_report(
         statistics: print statistics of the lists in the table.
         as_json: print JSON in place of a table.
     """
+    asked = [recommender.processor.task(name) for name in tasks or recommender.processor.task_names]
     how: dict[str, Any] = {
         "seed": seed,
         "limit": limit,
@@ -146,8 +151,15 @@ def evaluate_and_report(
             "indexing": recommender.processor.indexing.name,
         },
         part=part,
-        tasks=evaluate_model(recommender.engine, split, part, text_convention=text_convention, **how),
-        baselines=evaluate_baselines(recommender.processor.tasks, split, part, **how),
+        tasks=evaluate_model(
+            recommender.engine,
+            split,
+            part,
+            tasks=[task.name for task in asked],
+            text_convention=text_convention,
+            **how,
+        ),
+        baselines=evaluate_baselines(asked, split, part, **how),
         versions=software_versions(),
         seed=seed,
         notes=(audit.note(),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -287,6 +287,7 @@ def report_variant(
     exclude_seen: bool,
     text_convention: str = DEFAULT_CONVENTION,
     seed: int | None = None,
+    tasks: Sequence[str] = (),
 ) -> str:
     """What is added to the name of a report that asks something else than the whole test part does.
 
@@ -296,6 +297,7 @@ def report_variant(
         exclude_seen: whether histories are left out of rankings.
         text_convention: how BLEU and ROUGE count.
         seed: of candidates and of `limit`, where it is not that of the run.
+        tasks: that are evaluated alone.
 
     Example:
         >>> report_variant("test", None, True), report_variant("validation", 500, False)
@@ -306,4 +308,4 @@ def report_variant(
     words += [] if exclude_seen else ["history-included"]
     words += [] if text_convention == DEFAULT_CONVENTION else [f"{text_convention}-texts"]
     words += [] if seed is None else [f"seed-{seed}"]
-    return "".join(f"-{word}" for word in words)
+    return "".join(f"-{word}" for word in (*words, *tasks))

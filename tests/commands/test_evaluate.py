@@ -84,6 +84,19 @@ def test_all_users_and_their_histories(own):
     }
 
 
+def test_some_tasks_alone_are_evaluated_as_with_the_others(own):
+    done = call("evaluate", "--run", own, "--tasks", "topn", "--json")
+    assert done.status == 0, done.err
+    report = read(own / "report-topn.json")
+    assert json.loads(done.out) == report
+    assert set(report["tasks"]) == set(report["baselines"]) == {"topn"}
+    everyone = json.loads(call("evaluate", "--run", own, "--json").out)
+    assert report["tasks"]["topn"] == everyone["tasks"]["topn"]
+    assert report["baselines"]["topn"] == everyone["baselines"]["topn"]
+    done = call("evaluate", "--run", own, "--tasks", "cooking")
+    assert (done.status, "cooking" in done.err) == (2, True)
+
+
 def test_intervals_statistics_and_other_metrics_on_demand(own):
     done = call("evaluate", "--run", own, "--limit", 9, "--intervals", "--statistics", "--metrics", "mrr", "--ks", 3)
     assert done.status == 0, done.err

@@ -43,7 +43,7 @@ def test_an_entry_has_what_the_run_left(trained):
     run, folder, calls, entry = trained
     assert calls.verbs == ["train", "evaluate"]
     report, numbers = read(folder / "report.json"), read(folder / "metrics.json")
-    included = read(folder / "report-9-history-included.json")
+    included = read(folder / "report-9-history-included-sequential.json")
     assert (entry["seed"], entry["part"], entry["arguments"]) == (3, "test", run.train)
     assert entry["corpus"] == report["corpus"]
     assert entry["audit"] == {"leaks": False, "verdict": report["notes"][0]}
