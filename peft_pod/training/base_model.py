@@ -34,6 +34,7 @@ class ScratchSize:
 SCRATCH_SIZES = {
     "tiny": ScratchSize(d_model=64, d_kv=16, d_ff=256, num_layers=2, num_heads=4),
     "mini": ScratchSize(d_model=128, d_kv=32, d_ff=512, num_layers=2, num_heads=4),
+    "lean": ScratchSize(d_model=128, d_kv=32, d_ff=256, num_layers=2, num_heads=4),
     "medium": ScratchSize(d_model=256, d_kv=32, d_ff=1024, num_layers=3, num_heads=8),
     "small": ScratchSize(d_model=512, d_kv=64, d_ff=2048, num_layers=6, num_heads=8),
 }
