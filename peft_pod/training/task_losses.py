@@ -33,13 +33,14 @@ def token_losses(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 
         >>> token_losses(torch.tensor([[[0.0, 0.0], [3.0, 0.0]]]), torch.tensor([[1, -100]]))
         tensor([[0.6931, 0.0000]])
     """
-    return functional.cross_entropy(
-        logits.float().transpose(1, 2),
-        labels,
+    losses = functional.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels.flatten(),
         ignore_index=IGNORED_LABEL,
         reduction="none",
         label_smoothing=smoothing,
     )
+    return losses.view_as(labels)
 
 
 def sums_by_task(by_token: torch.Tensor, labels: torch.Tensor, task_id: torch.Tensor, num_tasks: int) -> torch.Tensor:
