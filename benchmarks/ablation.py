@@ -74,6 +74,7 @@ VARIANTS = {
     "distillation-bare-0": Variant(_bare(0.0).options, training={"distillation_weight": 1.0}),
     "distillation-temperature-2": Variant(training={"distillation_weight": 1.0, "distillation_temperature": 2.0}),
     "length-bucketing": Variant(training={"length_bucketing": True}),
+    "mixed-batches": Variant(training={"batch_tasks": "mixed"}),
     "sequential-alone": Variant(tasks=("sequential",)),
 }
 

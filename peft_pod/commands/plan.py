@@ -108,8 +108,10 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
         "steps_done": _steps_done(built.checkpoint),
         "max_minutes": None if planned is None else planned.minutes,
         "asked_steps": None if planned is None else planned.asked,
+        "batch_tasks": trainer.args.batch_tasks,
     }
     tokens = drawn_tokens(trainer)
+    turns = 1 if trainer.args.batch_tasks == "mixed" else len(tokens)
     times = time_steps(trainer, list(tokens))
     validation = time_validation(trainer)
     weights = sum(size_of(tensor) for tensor in (*built.model.parameters(), *built.model.buffers()))
@@ -119,7 +121,7 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
         task.name: {
             "training_samples": samples.sizes[number],
             "validation_samples": len(trainer.eval_dataset.get(task.name, ())),
-            "batches_per_epoch": length["batches_per_epoch"] // len(tokens) if task.name in tokens else 0,
+            "batches_per_epoch": length["batches_per_epoch"] // turns if task.name in tokens else 0,
             **_task_tokens(tokens.get(task.name)),
             "seconds_per_batch": times.seconds.get(task.name),
         }

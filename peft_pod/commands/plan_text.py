@@ -32,8 +32,9 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"model       {plan['model']['base']}",
             *_table(_parameter_rows(plan["model"]["parameters"])),
             "tasks",
-            *_table(_task_rows(plan["tasks"])),
-            f"length      {length['steps']:,} steps of {length['samples_per_step']:,} samples, one task each"
+            *_table(_task_rows(plan["tasks"], mixed=_is_mixed(length))),
+            f"length      {length['steps']:,} steps of {length['samples_per_step']:,} samples, "
+            f"{'tasks mixed' if _is_mixed(length) else 'one task each'}"
             f"{_accumulated(length)}{_done(length)}{_limited(length)}; "
             f"{length['steps_per_epoch']:,} an epoch, {length['epochs']:.3g} epochs, "
             f"{_counted(length['validations'], 'validation')}",
@@ -70,6 +71,10 @@ def _done(length: Mapping[str, Any]) -> str:
     return f", {length['steps_done']:,} of them done" if length["steps_done"] else ""
 
 
+def _is_mixed(length: Mapping[str, Any]) -> bool:
+    return bool(length["batch_tasks"] == "mixed")
+
+
 def _limited(length: Mapping[str, Any]) -> str:
     if length["max_minutes"] is None:
         return ""
@@ -85,7 +90,7 @@ def _parameter_rows(parameters: Mapping[str, Mapping[str, int]]) -> list[list[st
     return rows + [[name, f"{count['trained']:,}", f"{count['total']:,}"] for name, count in parameters.items()]
 
 
-def _task_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def _task_rows(tasks: Mapping[str, Mapping[str, Any]], *, mixed: bool) -> list[list[str]]:
     rows = [
         ["", "samples", "validation", "batches/epoch", "input tokens", "longest", "answer tokens", "longest", "s/batch"]
     ]
@@ -102,7 +107,8 @@ def _task_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
                 row += [f"{counts['mean']:,.0f} ({counts['padded']:,.0f})", str(counts["longest"])]
             row.append(f"{task['seconds_per_batch']:.3g}")
         rows.append(row + ["-"] * (len(rows[0]) - len(row)))
-    return [*rows, ["tokens are those of a batch on average, with padding in brackets; prompts are not counted"]]
+    counted = "a task's samples in a batch" if mixed else "a batch"
+    return [*rows, [f"tokens are those of {counted} on average, with padding in brackets; prompts are not counted"]]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

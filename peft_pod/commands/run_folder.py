@@ -15,13 +15,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 from peft_pod.corpus import Corpus, Part
 from peft_pod.files import new_folder, sync
 from peft_pod.metrics.explanation import DEFAULT_CONVENTION
-from peft_pod.training import last_checkpoint
+from peft_pod.training import PODTrainingArguments, last_checkpoint
 from peft_pod.training.checkpoints import UNFINISHED
 
 from .arguments import CorpusArguments, ModelArguments
 
 RESUMED_SECTIONS = ("corpus", "model")
-RESUMED_TRAINING = ("seed", "data_seed", "max_minutes")
+RESUMED_TRAINING = ("seed", "data_seed", "batch_tasks", "max_minutes")
 FREE_ARGUMENTS = frozenset({"overwrite", "evaluation_limit", "evaluation_part", "item_beams", "text_beams"})
 """What may differ when a run is resumed, because training does not depend on it."""
 
@@ -134,8 +134,8 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: the folder holds no run.
-            ValueError: an argument of the corpus or the model, a seed or the time limit differs; the message names it
-                and both values.
+            ValueError: an argument of the corpus or the model, a seed, how tasks share batches or the time limit
+                differs; the message names it and both values.
         """
         if not self.arguments.is_file():
             raise FileNotFoundError(f"--output-dir {self.path} holds no run that could be resumed")
@@ -143,7 +143,9 @@ class RunFolder:
         fixed = [(section, name) for section in RESUMED_SECTIONS for name in values[section]]
         fixed += [("training", name) for name in RESUMED_TRAINING]
         for section, name in fixed:
-            before, now = begun[section].get(name), values[section][name]
+            # A run that was begun before there was such an argument had its default.
+            before = begun[section].get(name, getattr(PODTrainingArguments, name, None))
+            now = values[section][name]
             if name not in FREE_ARGUMENTS and before != now:
                 raise ValueError(
                     f"--{name} is {now!r}, but the run in {self.path} was begun with {before!r}: resume with the same, "

@@ -1,6 +1,7 @@
-"""Text to tensors: tokens, whole-word IDs, batches that alternate between tasks."""
+"""Text to tensors: tokens, whole-word IDs, batches that alternate between tasks or mix them."""
 
 from .collator import PODCollator
+from .mixed_sampler import MixedBatchSampler
 from .processor import PODProcessor
 from .sampler import SampleKey, TaskAlternatingBatchSampler
 from .samples import EvaluationSamples, TrainingSamples
@@ -9,6 +10,7 @@ from .words import WordTokenizer
 
 __all__ = [
     "EvaluationSamples",
+    "MixedBatchSampler",
     "PODCollator",
     "PODProcessor",
     "SampleKey",

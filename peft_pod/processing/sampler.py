@@ -1,7 +1,8 @@
-"""Batches that alternate between tasks, each batch of one task."""
+"""Batches of all tasks' samples, and batches that alternate between tasks, each of one task."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -9,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
-_BLOCK = 4096
+BLOCK = 4096
+"""Numbers of an array that are turned into Python's at once."""
 WINDOW = 50
 
 
@@ -28,34 +30,26 @@ class SampleKey(NamedTuple):
     round: int
 
 
-class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
-    """Yields batches of sample keys that take turns between tasks (POD paper, section 3.3).
+class TaskBatchSampler(Sampler[list[SampleKey]], ABC):
+    """Yields full batches of sample keys, of all tasks equally often; subclasses say which samples a step has.
 
     An epoch lasts until the largest task was gone through once; smaller tasks start over, newly shuffled, as often as
-    they must, so that every cycle has one batch of each task and every batch is full.
+    they must.
 
-    With several processes, `num_processes` batches of one task follow each other: dealt out in turn, as Accelerate
-    does, they give all ranks the same task at a step. Put together they are the batch that one process with
-    `num_processes * batch_size` samples would see.
+    Of several processes, each has one of `num_processes` batches that follow each other. Put together they are the
+    batch that one process with `num_processes * batch_size` samples would see.
 
     Args:
         sizes: number of samples of each task, in the order of task IDs.
         batch_size: samples of a batch.
         seed: of the shuffling.
-        num_processes: how many ranks the batches are dealt to.
-        tasks: IDs of the tasks that take turns; by default all.
-        length: by what samples are put together, `TrainingSamples.length`. Within `window` steps of a task, samples
-            are sorted by it and cut into batches, which are then shuffled, so that little of a batch is padding. Which
-            samples a window holds is as without it. By default they are put together as shuffled.
-        window: how many steps of a task are sorted at once.
+        num_processes: how many ranks the batches are dealt to, in turn, as Accelerate does.
+        tasks: IDs of the tasks that are drawn from; by default all.
+        length: by what samples are put together, `TrainingSamples.length`; by default as shuffled.
+        window: how many steps are sorted by it at once.
 
     Raises:
         ValueError: a task has no samples, there is no such task, or a number is not positive.
-
-    Example:
-        >>> sampler = TaskAlternatingBatchSampler([4, 2], batch_size=2)
-        >>> [batch[0].task for batch in sampler]
-        [0, 1, 0, 1]
     """
 
     def __init__(
@@ -104,21 +98,17 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        epoch = self.epoch
-        step = self.batch_size * self.num_processes
-        steps = [self._steps(task, epoch) for task in self.tasks]
-        for _ in range(self.cycles):
-            for steps_of_task in steps:
-                keys = next(steps_of_task)
-                for start in range(0, step, self.batch_size):
-                    yield keys[start : start + self.batch_size]
+        for keys in self._steps(self.epoch):
+            for start in range(0, len(keys), self.batch_size):
+                yield keys[start : start + self.batch_size]
 
-    def _steps(self, task: int, epoch: int) -> Iterator[list[SampleKey]]:
-        """The keys of each step; a window's samples are measured only when its turn comes."""
+    @abstractmethod
+    def _steps(self, epoch: int) -> Iterator[list[SampleKey]]:
+        """The keys of each step of an epoch, those of all ranks together."""
+
+    def _cut(self, keys: Iterator[SampleKey], rng: np.random.Generator) -> Iterator[list[SampleKey]]:
+        """Cut keys into steps; a window's samples are measured only when its turn comes."""
         step = self.batch_size * self.num_processes
-        keys = islice(self._keys(task, self.cycles * step, epoch), self.cycles * step)
-        # Not the numbers that shuffle the samples, which are the same with and without lengths.
-        rng = np.random.default_rng((self.seed, epoch, task, 1))
         while some := list(islice(keys, step * self.window)):
             if self.length is None:
                 order = np.arange(len(some)).reshape(-1, step)
@@ -130,15 +120,61 @@ class TaskAlternatingBatchSampler(Sampler[list[SampleKey]]):
             for rows in order.tolist():
                 yield [some[row] for row in rows]
 
-    def _keys(self, task: int, length: int, epoch: int) -> Iterator[SampleKey]:
-        """The keys of an epoch, made as they are asked for: in memory is one shuffled order and not the tuples."""
+    def _keys(self, task: int, epoch: int) -> Iterator[SampleKey]:
+        """A task's keys of an epoch, made as they are asked for: in memory is one shuffled order and not the tuples."""
+        length = self.cycles * self.batch_size * self.num_processes
         rng = np.random.default_rng((self.seed, epoch, task))
         size = self.sizes[task]
         rounds = -(-length // size)
+        return islice(self._rounds(task, rounds, epoch, rng), length)
+
+    def _rounds(self, task: int, rounds: int, epoch: int, rng: np.random.Generator) -> Iterator[SampleKey]:
+        size = self.sizes[task]
         for number in range(rounds):
             # As `rng.permutation(size)` draws it, in numbers half as wide.
             order = np.arange(size, dtype=np.int32 if size <= np.iinfo(np.int32).max else np.int64)
             rng.shuffle(order)
-            for start in range(0, size, _BLOCK):
-                for index in order[start : start + _BLOCK].tolist():
+            for start in range(0, size, BLOCK):
+                for index in order[start : start + BLOCK].tolist():
                     yield SampleKey(task, index, epoch * rounds + number)
+
+
+class TaskAlternatingBatchSampler(TaskBatchSampler):
+    """Yields batches of sample keys that take turns between tasks (POD paper, section 3.3).
+
+    An epoch lasts until the largest task was gone through once; smaller tasks start over, newly shuffled, as often as
+    they must, so that every cycle has one batch of each task and every batch is full.
+
+    With several processes, `num_processes` batches of one task follow each other: dealt out in turn, as Accelerate
+    does, they give all ranks the same task at a step. Put together they are the batch that one process with
+    `num_processes * batch_size` samples would see.
+
+    Args:
+        sizes: number of samples of each task, in the order of task IDs.
+        batch_size: samples of a batch.
+        seed: of the shuffling.
+        num_processes: how many ranks the batches are dealt to.
+        tasks: IDs of the tasks that take turns; by default all.
+        length: by what samples are put together, `TrainingSamples.length`. Within `window` steps of a task, samples
+            are sorted by it and cut into batches, which are then shuffled, so that little of a batch is padding. Which
+            samples a window holds is as without it. By default they are put together as shuffled.
+        window: how many steps of a task are sorted at once.
+
+    Raises:
+        ValueError: a task has no samples, there is no such task, or a number is not positive.
+
+    Example:
+        >>> sampler = TaskAlternatingBatchSampler([4, 2], batch_size=2)
+        >>> [batch[0].task for batch in sampler]
+        [0, 1, 0, 1]
+    """
+
+    def _steps(self, epoch: int) -> Iterator[list[SampleKey]]:
+        # Not the numbers that shuffle the samples, which are the same with and without lengths.
+        steps = [
+            self._cut(self._keys(task, epoch), np.random.default_rng((self.seed, epoch, task, 1)))
+            for task in self.tasks
+        ]
+        for _ in range(self.cycles):
+            for steps_of_task in steps:
+                yield next(steps_of_task)

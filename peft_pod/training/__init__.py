@@ -1,4 +1,4 @@
-"""Training by task-alternated batches."""
+"""Training by task-alternated batches, or by mixed ones."""
 
 from .arguments import PODTrainingArguments
 from .base_model import SCRATCH_SIZES, check_base_model, is_scratch, load_base_model

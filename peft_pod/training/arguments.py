@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from transformers import Seq2SeqTrainingArguments
 
 from .attention import Attention, check_attention
 from .processes import runs_on_cpu
+
+BatchTasks = Literal["alternated", "mixed"]
 
 _POSITIVE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
@@ -34,7 +36,9 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
             which is the paper, bare questions are not asked beside the others.
         distillation_temperature: of that divergence; 1 compares the distributions as they are.
         attention: how attention is computed in training; see `resolve_attention`.
-        length_bucketing: whether batches hold samples of similar length; see `TaskAlternatingBatchSampler`.
+        batch_tasks: whether batches have one task each, and tasks take turns (`"alternated"`, the paper), or samples of
+            all tasks together (`"mixed"`); see `TaskAlternatingBatchSampler` and `MixedBatchSampler`.
+        length_bucketing: whether batches hold samples of similar length; see the same.
         fast_dropout: on a CPU, draw dropout by 16 random bits an element; see `fast_dropout`.
         keep_memory: on a CPU with glibc, keep the memory that a step frees for the next; see `kept_memory`.
         max_minutes: the most minutes that training takes, its schedule fitted to them; `None` for no limit. See
@@ -44,12 +48,12 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
 
     Raises:
         ValueError: `early_stopping_patience` or another number that counts something is not positive, the weight or the
-            temperature of distillation, `embedding_lr_ratio` or `max_minutes` cannot be used, or there is no such
-            `attention`.
+            temperature of distillation, `embedding_lr_ratio` or `max_minutes` cannot be used, or `attention` or
+            `batch_tasks` is none of those.
     """
 
     output_dir: str | None = field(default="runs/pod", metadata={"help": "Folder of the run."})
-    per_device_train_batch_size: int = field(default=64, metadata={"help": "Samples of one batch; each has one task."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Samples of one batch."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Samples of one batch in evaluation."})
     learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate (paper: 5e-4)."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When the validation losses are taken."})
@@ -99,6 +103,14 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
             "choices": list(get_args(Attention)),
         },
     )
+    batch_tasks: str = field(
+        default="alternated",
+        metadata={
+            "help": "Tasks of a batch: alternated, one a batch, so that samples of a batch are alike in length (the "
+            "paper), or mixed, samples of all tasks together. An epoch has the same samples either way.",
+            "choices": list(get_args(BatchTasks)),
+        },
+    )
     length_bucketing: bool = field(
         default=False,
         metadata={
@@ -130,6 +142,8 @@ class PODTrainingArguments(Seq2SeqTrainingArguments):
         self.dataloader_pin_memory = self.dataloader_pin_memory and not self.use_cpu
         super().__post_init__()
         check_attention(self.attention)
+        if self.batch_tasks not in get_args(BatchTasks):
+            raise ValueError(f"batch_tasks must be one of {list(get_args(BatchTasks))}, got {self.batch_tasks!r}")
         # The Trainer would find these only once it has begun.
         for name in _POSITIVE:
             if getattr(self, name) <= 0:

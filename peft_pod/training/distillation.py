@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import Seq2SeqTrainer
 
-from peft_pod.processing import PODProcessor
 from peft_pod.processing.collator import BARE, BARE_COLUMNS, IGNORED_LABEL
+
+from .task_losses import MixedBatchLosses, logits_of, sums_by_task
 
 
 def divergence(
@@ -38,20 +38,33 @@ def divergence(
         >>> round(float(divergence(teacher, student, torch.tensor([[1]]))), 4)
         0.3278
     """
+    by_token = token_divergences(teacher_logits, student_logits, labels, temperature)
+    return by_token.sum() / (labels != IGNORED_LABEL).sum()
+
+
+def token_divergences(
+    teacher_logits: torch.Tensor, student_logits: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """What `divergence` is the mean of: that of each token, shape `(batch, length)`, 0 where the label is −100.
+
+    Args:
+        teacher_logits: as for `divergence`.
+        student_logits: likewise.
+        labels: likewise.
+        temperature: likewise.
+    """
     teacher = functional.log_softmax(teacher_logits.detach().float() / temperature, dim=-1)
     student = functional.log_softmax(student_logits.float() / temperature, dim=-1)
     by_token = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
-    counted = labels != IGNORED_LABEL
-    return temperature**2 * torch.where(counted, by_token, 0.0).sum() / counted.sum()
+    return temperature**2 * torch.where(labels != IGNORED_LABEL, by_token, 0.0)
 
 
-class DistillingTrainer(Seq2SeqTrainer):
+class DistillingTrainer(MixedBatchLosses):
     """The part of `PODTrainer` that adds the divergence to the loss of batches that hold bare questions.
 
     Both passes are those of training, with dropout where there is some. The loss of other batches is as it was.
     """
 
-    processor: PODProcessor
     _divergences: torch.Tensor | None = None
 
     def compute_loss(
@@ -66,15 +79,13 @@ class DistillingTrainer(Seq2SeqTrainer):
         loss, outputs = super().compute_loss(model, question, return_outputs=True, **kwargs)
         # Labels make any architecture's decoder inputs; the loss that they give here is not used.
         answered = model(**bare, labels=labels, task_id=task_id)
-        apart = divergence(_logits(outputs), _logits(answered), labels, self.args.distillation_temperature)
-        self._keep(apart.detach(), (labels != IGNORED_LABEL).sum(), task_id[:1])
-        loss = loss + self.args.distillation_weight * apart
+        temperature, weight = self.args.distillation_temperature, self.args.distillation_weight
+        by_token = token_divergences(logits_of(outputs), logits_of(answered), labels, temperature)
+        sums = sums_by_task(by_token.detach(), labels, task_id, len(self.processor.tasks))
+        self._divergences = sums if self._divergences is None else self._divergences + sums
+        self.add_to_mixed_losses(weight * sums[:, 0])
+        loss = loss + weight * (by_token.sum() / (labels != IGNORED_LABEL).sum())
         return (loss, outputs) if return_outputs else loss
-
-    def _keep(self, apart: torch.Tensor, tokens: torch.Tensor, task_id: torch.Tensor) -> None:
-        if self._divergences is None:
-            self._divergences = torch.zeros(len(self.processor.tasks), 2, device=apart.device)
-        self._divergences.index_add_(0, task_id, torch.stack([apart * tokens, tokens.to(apart)])[None])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with each task's divergence since the last time, the mean over tokens and without its weight."""
@@ -86,8 +97,3 @@ class DistillingTrainer(Seq2SeqTrainer):
                     logs[f"distillation_{name}"] = apart / tokens
             self._divergences = None
         super().log(logs, start_time)
-
-
-def _logits(outputs: Any) -> torch.Tensor:
-    logits: torch.Tensor = outputs["logits"] if isinstance(outputs, dict) else outputs[1]
-    return logits

@@ -84,17 +84,19 @@ class FiniteLosses(Seq2SeqTrainer):
                 self._stop(what, value, step, batch)
 
     def _stop(self, what: str, value: float, step: int, batch: dict[str, Any]) -> NoReturn:
-        task = self.processor.task_names[int(batch["task_id"][0])]
-        path = self._save_batch(what, value, step, task, batch)
+        tasks = [self.processor.task_names[task] for task in batch["task_id"].tolist()]
+        path = self._save_batch(what, value, step, tasks, batch)
+        names = list(dict.fromkeys(tasks))
+        named = f"{'task' if len(names) == 1 else 'tasks'} {', '.join(map(repr, names))}"
         options = [f"lower --learning_rate ({self.args.learning_rate} now)"]
         options += [f"take full precision by --{name} false" for name in ("bf16", "fp16") if getattr(self.args, name)]
         raise NonFiniteLossError(
-            f"the {what} of step {step} (task {task!r}) is {value}, so training has stopped and nothing was saved "
+            f"the {what} of step {step} ({named}) is {value}, so training has stopped and nothing was saved "
             f"since; the batch is in {path}: {', or '.join(options)}, and start a new run, since a checkpoint "
             "keeps the learning rate it was written with"
         )
 
-    def _save_batch(self, what: str, value: float, step: int, task: str, batch: dict[str, Any]) -> Path:
+    def _save_batch(self, what: str, value: float, step: int, tasks: list[str], batch: dict[str, Any]) -> Path:
         folder = Path(self.args.output_dir) / NON_FINITE_FOLDER
         path = folder / f"step-{step}-process-{self.args.process_index}.json"
         tensors = {
@@ -111,7 +113,7 @@ class FiniteLosses(Seq2SeqTrainer):
             "value": str(value),
             "step": step,
             "epoch": self.state.epoch,
-            "task": task,
+            "tasks": tasks,
             "loss": str(float(tensors["loss"])),
             "learning_rate": self._get_learning_rate(),
             "inputs": tokenizer.batch_decode(tensors["input_ids"], skip_special_tokens=True),

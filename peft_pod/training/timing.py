@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,7 @@ _SECONDS_BETWEEN_READINGS = 0.002
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Tokens of some batches of one task; prompts are not counted.
+    """Tokens of one task in some batches; prompts are not counted.
 
     Attributes:
         mean: tokens of a batch on average, padding left out.
@@ -73,19 +72,25 @@ class TokenCounts:
 def drawn_tokens(trainer: PODTrainer, batches: int = DRAWN_BATCHES) -> dict[str, tuple[TokenCounts, TokenCounts]]:
     """Tokens of the inputs and of the answers of each task's first batches, in the order in which tasks take turns.
 
+    Of batches that mix tasks, those of the task's samples are counted, in batches that have some.
+
     Args:
         trainer: its training batches are drawn, those of this process.
         batches: how many of each task, or all that an epoch has.
     """
     names = trainer.processor.task_names
-    inputs: dict[str, list[torch.Tensor]] = {}
-    answers: dict[str, list[torch.Tensor]] = {}
-    for batch in islice(trainer.get_train_dataloader(), batches * len(names)):
-        name = names[int(batch["task_id"][0])]
-        if len(inputs.setdefault(name, [])) < batches:
-            inputs[name].append(batch["attention_mask"] != 0)
-            answers.setdefault(name, []).append(batch["labels"] != IGNORED_LABEL)
-    return {name: (TokenCounts.of(inputs[name]), TokenCounts.of(answers[name])) for name in inputs}
+    trained = trainer.trained_tasks()
+    inputs: dict[int, list[torch.Tensor]] = {task: [] for task in trained}
+    answers: dict[int, list[torch.Tensor]] = {task: [] for task in trained}
+    for batch in trainer.get_train_dataloader():
+        for task in batch["task_id"].unique().tolist():
+            if len(inputs[task]) < batches:
+                rows = batch["task_id"] == task
+                inputs[task].append(batch["attention_mask"][rows] != 0)
+                answers[task].append(batch["labels"][rows] != IGNORED_LABEL)
+        if all(len(masks) >= batches for masks in inputs.values()):
+            break
+    return {names[task]: (TokenCounts.of(inputs[task]), TokenCounts.of(answers[task])) for task in trained}
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class StepTimes:
     """What timed steps took.
 
     Attributes:
-        seconds: of a batch of each task on average: drawing it, the loss, gradients, and its share of the update.
+        seconds: of a batch of each task on average: drawing it, the loss, gradients, and its share of the update. A
+            batch that mixes tasks is one of each.
         batches: how many were timed.
         peak_bytes: the most memory in use, of the accelerator, or of the whole process where there is none.
         activation_bytes: what of it is neither weights, gradients nor the optimizer's state, nor was there before.
@@ -110,7 +116,7 @@ class StepTimes:
 def time_steps(trainer: PODTrainer, order: Sequence[str], batches: int = TIMED_BATCHES) -> StepTimes:
     """Take training steps and time them. **The trainer's model is not what it was afterwards.**
 
-    One batch of each task goes first and is not timed. Nothing is logged, validated or saved.
+    As many batches as there are tasks go first and are not timed. Nothing is logged, validated or saved.
 
     Args:
         trainer: that has not trained yet.
@@ -125,8 +131,10 @@ def time_steps(trainer: PODTrainer, order: Sequence[str], batches: int = TIMED_B
         trainer.train()
     timed = clock.durations()[untimed : untimed + batches]
     taken: dict[str, list[float]] = {name: [] for name in order}
+    turns = [list(order)] if trainer.args.batch_tasks == "mixed" else [[name] for name in order]
     for number, seconds in enumerate(timed, start=untimed):
-        taken[order[number % len(order)]].append(seconds)
+        for name in turns[number % len(turns)]:
+            taken[name].append(seconds)
     gradients = sum(size_of(parameter) for parameter in trainer.model.parameters() if parameter.requires_grad)
     optimizer = _optimizer_bytes(trainer.optimizer)
     return StepTimes(

@@ -1,4 +1,4 @@
-"""The Trainer, for batches that alternate between tasks."""
+"""The Trainer, for batches that alternate between tasks or mix them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from transformers.trainer_utils import TrainOutput
 
 from peft_pod.processing import (
     EvaluationSamples,
+    MixedBatchSampler,
     PODCollator,
     PODProcessor,
     TaskAlternatingBatchSampler,
     TrainingSamples,
 )
 from peft_pod.processing.collator import IGNORED_LABEL
-from peft_pod.processing.sampler import SampleKey
+from peft_pod.processing.sampler import SampleKey, TaskBatchSampler
 from peft_pod.tuner import PODModel
 
 from .arguments import PODTrainingArguments
@@ -46,7 +47,7 @@ MODEL_COLUMNS = ("input_ids", "attention_mask", "whole_word_ids", "task_id", "la
 
 
 class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Interruptible):
-    """Trains a POD model by task-alternated batches (POD paper, section 3.3).
+    """Trains a POD model by task-alternated batches (POD paper, section 3.3), or by mixed ones (`batch_tasks`).
 
     A loss is the mean over the answers' tokens, also over those of several processes: each step of two processes is
     the step of one with twice the batch, and the validation losses do not depend on how samples are dealt out.
@@ -131,7 +132,7 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         self._whole: torch.nn.Module | None = None
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches of one task each, the same task on all ranks at a step.
+        """Batches of one task each, the same task on all ranks at a step; or mixed ones.
 
         Raises:
             ValueError: there is no training dataset.
@@ -139,12 +140,13 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         if self.train_dataset is None:
             raise ValueError("PODTrainer needs a train_dataset to train")
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        sampler = TaskAlternatingBatchSampler(
+        kind = MixedBatchSampler if self.args.batch_tasks == "mixed" else TaskAlternatingBatchSampler
+        sampler = kind(
             self.train_dataset.sizes,
             self._train_batch_size,
             seed=seed,
             num_processes=self.args.world_size,
-            tasks=self._trained_tasks(),
+            tasks=self.trained_tasks(),
             length=self.train_dataset.length if self.args.length_bucketing else None,
         )
         # Accelerate and the Trainer forget to pass the epoch on where batches are both dealt out and skipped.
@@ -185,10 +187,11 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         gather_weights(self.accelerator, self.model_wrapped, self._whole)
         return cast(PeftModel, self._whole.to(self.args.device))
 
-    def _trained_tasks(self) -> list[int] | None:
+    def trained_tasks(self) -> list[int]:
+        """IDs of the tasks whose samples are trained on, in the order in which they take turns."""
         config = cast(PeftModel, self.model).active_peft_config
         if config.train_tasks is None:
-            return None
+            return list(range(len(self.processor.tasks)))
         return [config.task_keys.index(config.task_key(task)) for task in config.train_tasks]
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -251,13 +254,13 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         return TrainOutput(self.state.global_step, math.nan, {})
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        """The model's loss; what it was for which task is kept for the log."""
+        """The model's loss; what it was for which task is kept for the log, of mixed batches by `MixedBatchLosses`."""
         task_id = inputs["task_id"][:1]
         weight = self._weight(inputs["labels"]) if model.training and self.args.world_size > 1 else None
         result = super().compute_loss(model, inputs, *args, **kwargs)
         if weight is not None:
             result = (result[0] * weight, *result[1:]) if isinstance(result, tuple) else result * weight
-        if model.training:
+        if model.training and self.args.batch_tasks == "alternated":
             loss = result[0] if isinstance(result, tuple) else result
             self._loss_sums = self._loss_sums.to(loss.device).index_add(0, task_id, loss.detach().float().reshape(1))
             self._loss_counts = self._loss_counts.to(loss.device).index_add(
@@ -371,7 +374,7 @@ class _Padded(Dataset[dict[str, Any]]):
 
 
 class _EpochSetter(TrainerCallback):
-    def __init__(self, sampler: TaskAlternatingBatchSampler) -> None:
+    def __init__(self, sampler: TaskBatchSampler) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -13,8 +13,8 @@ from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import load_task
 from peft_pod.training import PODTrainer, PODTrainingArguments, build_model, build_tokenizer, process_state
 
-CASES = [("random", 1), ("prefixes", 2)]
-"""Segments of the sequential task, and batches that a step accumulates."""
+CASES = [("random", 1, "alternated"), ("prefixes", 2, "alternated"), ("random", 1, "mixed")]
+"""Segments of the sequential task, batches that a step accumulates, and whether they mix tasks."""
 
 
 class WatchedTrainer(PODTrainer):
@@ -99,13 +99,14 @@ def train(folder: Path, batch_size: int, distillation_weight: float = 0.0) -> No
     """Train each case, and write down what this process saw."""
     state = process_state()
     seen = []
-    for number, (segments, accumulated) in enumerate(CASES):
+    for number, (segments, accumulated, batch_tasks) in enumerate(CASES):
         trainer = make_trainer(
             folder / str(number),
             batch_size,
             segments=segments,
             accumulated=accumulated,
             distillation_weight=distillation_weight,
+            batch_tasks=batch_tasks,
         )
         trainer.train()
         weights = trainer.model.get_base_model().get_input_embeddings().weight.detach()

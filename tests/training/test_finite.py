@@ -55,7 +55,7 @@ def test_training_stops_before_the_weights_change(parts, tmp_path, spoil, what, 
     assert f"the {what} of step 5 (task 'topn') is {value}" in text
     assert f"the batch is in {path}: lower --learning_rate (0.02 now)" in text
     said = json.loads(path.read_text())
-    assert (said["step"], said["task"], said["what"]) == (5, "topn", what)
+    assert (said["step"], said["tasks"], said["what"]) == (5, ["topn"], what)
     assert said["learning_rate"] == pytest.approx(0.02 * 10 / 14)  # linear decay, after four of fourteen steps
     # The batch itself, as the sampler deals it out: the fifth of the first epoch.
     batches = list(four.get_train_dataloader())
@@ -65,6 +65,23 @@ def test_training_stops_before_the_weights_change(parts, tmp_path, spoil, what, 
     assert said["inputs"] == tokenizer.batch_decode(batches[4]["input_ids"], skip_special_tokens=True)
     assert "item_" in said["inputs"][0]
     assert said["answers"][0].startswith("item_")
+
+
+def test_a_mixed_batch_is_named_by_all_of_its_tasks(parts, tmp_path):
+    mixed = {"batch_tasks": "mixed", "per_device_train_batch_size": 6}
+    trainer = spoiled(make_trainer(parts, tmp_path, **mixed), 1, lambda loss: loss * math.nan)
+    first = next(iter(trainer.get_train_dataloader()))
+    tasks = [parts.processor.task_names[task] for task in first["task_id"].tolist()]
+    named = list(dict.fromkeys(tasks))
+    assert len(named) > 1
+    with pytest.raises(NonFiniteLossError) as caught:
+        trainer.train()
+    assert f"the loss of step 1 (tasks {', '.join(map(repr, named))}) is nan" in str(caught.value)
+    said = json.loads((tmp_path / "non_finite" / "step-1-process-0.json").read_text())
+    assert said["tasks"] == tasks
+    # Each beside its question and its answer.
+    assert len(said["inputs"]) == len(said["answers"]) == len(tasks)
+    assert [answer.startswith("item_") for answer in said["answers"]] == [name != "explanation" for name in tasks]
 
 
 def full_name(name, state):

@@ -57,6 +57,34 @@ def test_only_as_many_batches_as_asked_for(split, processor, tmp_path, batches):
     ]
 
 
+def test_token_counts_of_mixed_batches_are_those_of_each_tasks_samples(split, processor, tmp_path, batches):
+    options = {"with_eval": False, "batch_tasks": "mixed", "per_device_train_batch_size": 4}
+    counts = drawn_tokens(make_trainer(split, processor, tmp_path, **options), batches=2)
+    make_trainer(split, processor, tmp_path, **options, max_steps=6).train()
+    assert list(counts) == list(TASKS)
+    for task, name in enumerate(TASKS):
+        for found, column, padding in zip(counts[name], ("attention_mask", "labels"), (0, -100), strict=True):
+            rows = [
+                [text for text, number in zip(batch[column], batch["task_id"], strict=True) if number == task]
+                for batch in batches
+            ]
+            first, second = [texts for texts in rows if texts][:2]
+            sizes = [[sum(token != padding for token in text) for text in texts] for texts in (first, second)]
+            assert found.mean == sum(map(sum, sizes)) / 2
+            # As wide as the longest of all tasks in the batch.
+            assert found.padded == (len(first) * len(first[0]) + len(second) * len(second[0])) / 2
+            assert found.longest == max(map(max, sizes))
+
+
+def test_tokens_of_a_task_that_the_first_mixed_batches_lack_are_counted_too(split, processor, tmp_path, batches):
+    """In batches of one sample, the second of which is of the first one's task."""
+    options = {"with_eval": False, "batch_tasks": "mixed", "per_device_train_batch_size": 1, "seed": 1}
+    make_trainer(split, processor, tmp_path, **options, max_steps=3).train()
+    assert len({batch["task_id"][0] for batch in batches}) < 3
+    counts = drawn_tokens(make_trainer(split, processor, tmp_path, **options), batches=1)
+    assert list(counts) == list(TASKS)
+
+
 def test_what_training_has_seen(split, processor, tmp_path, batches):
     trainer = make_trainer(split, processor, tmp_path, num_train_epochs=1, gradient_accumulation_steps=2)
     trainer.train()
@@ -81,6 +109,18 @@ def test_ten_batches_are_timed_after_one_of_each_task(split, processor, tmp_path
     assert times.batches == 10
     assert len(batches) >= 13
     assert times.seconds == {"sequential": 1.0, "topn": 2.0, "explanation": 5.0}
+
+
+def test_a_mixed_batch_is_one_of_each_task(split, processor, tmp_path, monkeypatch, batches):
+    """A clock that moves by one with each batch, and by a thousand with each of the first three."""
+    trainer = make_trainer(split, processor, tmp_path, batch_tasks="mixed")
+    monkeypatch.setattr(
+        "peft_pod.training.timing.time.perf_counter",
+        lambda: 1000.0 * min(len(batches), 3) + sum(range(len(batches) + 1)),
+    )
+    times = time_steps(trainer, list(TASKS))
+    assert times.batches == 10
+    assert times.seconds == dict.fromkeys(TASKS, sum(range(4, 14)) / 10)
 
 
 def test_memory_of_the_optimizer_is_two_numbers_for_each_that_is_trained(split, processor, tmp_path):
