@@ -221,7 +221,8 @@ def test_two_processes_distil_as_one_with_the_doubled_batch(tmp_path):
             measured = [
                 {name: value for name, value in entry.items() if "runtime" not in name} for entry in (expected, found)
             ]
-            assert measured[1] == pytest.approx(measured[0], abs=2e-4)
+            # Adam's first steps make much of a gradient that is nothing but rounding, which differs by processor.
+            assert measured[1] == pytest.approx(measured[0], abs=2e-4, rel=1e-3)
         assert any("distillation_explanation" in entry for entry in one["losses"])
         for expected, found in zip(one["weights"], two["weights"], strict=True):
             assert found == pytest.approx(expected, abs=1e-4)
