@@ -87,7 +87,6 @@ def test_there_is_nothing_to_draw_of_prompts(without, tmp_path):
     [
         (["--no_whole_word_embedding", "--no_train_base"], "nothing would be trained: num_virtual_tokens is 0, "),
         (["--prompt_init", "text"], "prompt_init is 'text', but num_virtual_tokens is 0"),
-        (["--num_virtual_tokens", "-1"], "must be 0 (no prompts) or a positive whole number, got -1"),
     ],
 )
 def test_what_cannot_be_trained_is_named(tmp_path, arguments, message):
