@@ -60,7 +60,7 @@ class FirstStage:
 
         Raises:
             ValueError: no new tasks are named, one twice, or one that the run has; the start is none, or given without
-                a run.
+                a run; the run's model has no prompts.
             FileNotFoundError: there is no such run, or it has no model.
         """
         path, start = model_arguments.add_tasks_to, model_arguments.new_task_start
@@ -69,6 +69,11 @@ class FirstStage:
                 raise ValueError(f"--new_task_start {start} needs --add_tasks_to, the run that gets new tasks")
             return None
         run = RunFolder.existing(path, "--add_tasks_to")
+        if not run.model_arguments()["num_virtual_tokens"]:
+            raise ValueError(
+                f"--add_tasks_to {path} was made with --num_virtual_tokens 0: a new task is learned by prompts alone, "
+                "and its model has none. Train one model on all tasks, or add them to one with prompts"
+            )
         new, old = corpus_arguments.tasks, task_names(run)
         if not new or len(set(new)) != len(new):
             raise ValueError(f"--add_tasks_to needs --tasks: those to add, each once; got {new or 'none'}")

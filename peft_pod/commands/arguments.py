@@ -134,7 +134,7 @@ class ModelArguments:
         },
     )
     dropout: float = field(default=0.1, metadata={"help": "Of a base from scratch."})
-    num_virtual_tokens: int = field(default=10, metadata={"help": "Prompts per task."})
+    num_virtual_tokens: int = field(default=10, metadata={"help": "Prompts per task; 0 for none."})
     prompt_init: str = field(
         default="uniform",
         metadata={

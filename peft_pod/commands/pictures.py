@@ -27,6 +27,9 @@ from .run_folder import RunFolder, report_variant
 
 NUMBERS = "pictures.json"
 HIT_RATES, PROMPTS, ATTENTION = "hit_rates.png", "prompts.png", "attention.png"
+NO_PROMPTS = (
+    "There are no pictures of prompts and of attention to them: the model has no prompts (its num_virtual_tokens is 0)."
+)
 
 
 @dataclass
@@ -77,7 +80,8 @@ def run(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(numbers, ensure_ascii=False))
     else:
-        print(format_prompts(numbers["prompts"]), *numbers["notes"], sep="\n")
+        table = [format_prompts(numbers["prompts"])] if numbers["prompts"] else []
+        print(*table, *numbers["notes"], sep="\n")
         print("written:", *files, sep="\n  ")
 
 
@@ -103,30 +107,42 @@ def read_run(
         nearest: so many tokens for each prompt vector.
 
     Returns:
-        By picture, beside what they were made from. Where the base's attention cannot be read, `notes` says why.
+        By picture, beside what they were made from. Where the model has no prompts, or the base's attention cannot be
+        read, `notes` says so.
     """
     part, engine = cast(Part, report.part), recommender.engine
-    attention, notes = {}, list(report.notes)
-    try:
-        for task in recommender.processor.tasks:
-            samples = limited(task.evaluation_samples(split, part, seed), questions, seed)
-            if samples:
-                found = prompt_attention(engine.model, recommender.processor, list(samples), task.name)
-                attention[task.name] = found.to_dict()
-    except AttentionUnreadableError as error:
-        attention = {}
-        notes.append(f"There is no picture of attention: {error}.")
-    names = TokenNames(recommender.processor, recommender.catalogue.titles)
+    prompts: dict[str, Any] = {}
+    attention: dict[str, Any] = {}
+    notes = list(report.notes)
+    if engine.model.active_peft_config.num_virtual_tokens:
+        names = TokenNames(recommender.processor, recommender.catalogue.titles)
+        prompts = read_prompts(engine.model, names, n=nearest, seed=seed)
+        try:
+            attention = _attention(recommender, split, part, seed=seed, questions=questions)
+        except AttentionUnreadableError as error:
+            notes.append(f"There is no picture of attention: {error}.")
+    else:
+        notes.append(NO_PROMPTS)
     return {
         "corpus": dict(report.corpus),
         "part": part,
         "seed": seed,
         "hit_rates": grouped_hit_rates(report, split, k),
-        "prompts": read_prompts(engine.model, names, n=nearest, seed=seed),
+        "prompts": prompts,
         "attention": attention,
         "notes": notes,
         "versions": software_versions(),
     }
+
+
+def _attention(recommender: Recommender, split: Split, part: Part, *, seed: int, questions: int) -> dict[str, Any]:
+    found = {}
+    for task in recommender.processor.tasks:
+        samples = limited(task.evaluation_samples(split, part, seed), questions, seed)
+        if samples:
+            read = prompt_attention(recommender.engine.model, recommender.processor, list(samples), task.name)
+            found[task.name] = read.to_dict()
+    return found
 
 
 def draw(numbers: dict[str, Any], output: Path) -> list[Path]:

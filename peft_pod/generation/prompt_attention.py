@@ -66,9 +66,12 @@ def prompt_attention(
         batch_size: so many questions at once; attention weights are large.
 
     Raises:
-        ValueError: there are no questions or no answers, or the model is in training mode.
+        ValueError: there are no prompts, no questions or no answers, or the model is in training mode.
         AttentionUnreadableError: its architecture gives no attention weights over the whole input.
     """
+    num_prompts = model.peft_config[model.active_adapter].num_virtual_tokens
+    if not num_prompts:
+        raise ValueError("the model has no prompts on which attention could fall: its num_virtual_tokens is 0")
     if not samples:
         raise ValueError(f"there are no questions of the task {task!r} whose attention could be read")
     if model.training:
@@ -78,7 +81,6 @@ def prompt_attention(
         raise ValueError(f"a question of the task {task!r} has no answer, which the decoder would read")
     # Questions of one length stand together, so that little is padded.
     encoded.sort(key=lambda features: len(features["input_ids"]))
-    num_prompts = model.peft_config[model.active_adapter].num_virtual_tokens
     collate, device = PODCollator(processor.tokenizer.pad_token_id), next(model.parameters()).device
     sums: dict[str, np.ndarray] = {}
     uniform = 0.0

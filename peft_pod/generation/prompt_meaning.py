@@ -33,6 +33,9 @@ def read_prompts(model: Any, names: TokenNames, *, n: int = NEAREST, seed: int =
         `tasks`: for each task its vectors, each with its `point` in the plane, its `norm`, and its `nearest` tokens
         (`token`, `name`, `cosine`), best first. `variance`: the shares that the two axes have. `chance`: what random
         directions reach, `median` and `high` (95 % stay below).
+
+    Raises:
+        ValueError: the model has no prompts.
     """
     tasks, prompts = prompt_vectors(model)
     flat = prompts.flatten(0, 1)

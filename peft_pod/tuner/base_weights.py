@@ -95,7 +95,8 @@ def check_tasks(config: PromptDistillationConfig, state_dict: dict[str, torch.Te
         ValueError: it does not; the message names the tasks that differ.
     """
     prompts = [name.removeprefix(PROMPTS_PREFIX) for name in state_dict if name.startswith(PROMPTS_PREFIX)]
-    missing = [key for key in config.task_keys if f"{adapter_name}.{key}" not in prompts]
+    keys = config.task_keys if config.num_virtual_tokens else []
+    missing = [key for key in keys if f"{adapter_name}.{key}" not in prompts]
     # Prompts of tasks that the model lacks keep the names they have in the file, without the adapter's.
     foreign = [name for name in prompts if "." not in name]
     if missing or foreign:

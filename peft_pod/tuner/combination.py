@@ -79,8 +79,13 @@ def combine(
         Prompts by task, `(num_virtual_tokens, hidden)` each, and the whole-word table, `None` where there is none.
     """
     prompts = {}
-    for key in layer.task_prompts(adapters[0]):
-        rows = [weight * layer.task_prompts(name)[key] for name, weight in zip(adapters, weights, strict=True)]
+    with_prompts = [
+        (layer.task_prompts(name), weight)
+        for name, weight in zip(adapters, weights, strict=True)
+        if layer.task_prompts(name)
+    ]
+    for key in with_prompts[0][0] if with_prompts else ():
+        rows = [weight * tasks[key] for tasks, weight in with_prompts]
         prompts[key] = torch.cat(rows) if kind == "cat" else torch.stack(rows).sum(0)
     if adapters[0] not in layer.pod_whole_words:
         return prompts, None

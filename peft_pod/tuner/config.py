@@ -44,7 +44,8 @@ class PromptDistillationConfig(LoraConfig):
     Args:
         tasks: names of the tasks, in the order of their task IDs. Give this or `num_tasks`.
         num_tasks: number of tasks, where they need no names.
-        num_virtual_tokens: prompt vectors per task (the paper's runs: 10).
+        num_virtual_tokens: prompt vectors per task (the paper's runs: 10). With 0 nothing is put in front of the input,
+            which shows what prompts are worth; tasks then differ in their templates alone.
         whole_word_embedding: whether IDs get whole-word embeddings. The model then needs `whole_word_ids`.
         max_whole_words: rows of the whole-word table, the most IDs an input may hold.
         prompt_init: how prompts start: `"uniform"` between −`prompt_init_range` and +`prompt_init_range` (the
@@ -80,7 +81,7 @@ class PromptDistillationConfig(LoraConfig):
         default=None, metadata={"help": "Names of the tasks, in the order of their task IDs. Give this or num_tasks."}
     )
     num_tasks: int | None = field(default=None, metadata={"help": "Number of tasks, where they need no names."})
-    num_virtual_tokens: int = field(default=10, metadata={"help": "Continuous prompt vectors per task."})
+    num_virtual_tokens: int = field(default=10, metadata={"help": "Continuous prompt vectors per task; 0 for none."})
     whole_word_embedding: bool = field(
         default=True, metadata={"help": "Whether the tokens of each ID share a learned whole-word embedding."}
     )
@@ -165,12 +166,24 @@ class PromptDistillationConfig(LoraConfig):
                 self.task_key(task)
             if self.bias != "none":
                 raise ValueError(f"train_tasks trains prompts alone, but bias={self.bias!r} trains the base's biases")
+            if self.num_virtual_tokens == 0:
+                raise ValueError(
+                    f"train_tasks={self.train_tasks} trains prompts alone, but num_virtual_tokens is 0: there are none"
+                )
 
     def _check_prompts(self) -> None:
-        _check_positive("num_virtual_tokens", self.num_virtual_tokens)
+        if not _is_whole_number(self.num_virtual_tokens) or self.num_virtual_tokens < 0:
+            raise ValueError(
+                f"num_virtual_tokens must be 0 (no prompts) or a positive whole number, got {self.num_virtual_tokens!r}"
+            )
         _check_positive("max_whole_words", self.max_whole_words)
         if self.prompt_init not in get_args(PromptInit):
             raise ValueError(f"prompt_init must be one of {list(get_args(PromptInit))}, got {self.prompt_init!r}")
+        if self.num_virtual_tokens == 0 and self.prompt_init != "uniform":
+            raise ValueError(
+                f"prompt_init is {self.prompt_init!r}, but num_virtual_tokens is 0, so there are no prompts to start: "
+                "leave prompt_init out, or set num_virtual_tokens"
+            )
         if not _is_number(self.prompt_init_range) or self.prompt_init_range <= 0:
             raise ValueError(f"prompt_init_range must be a number above 0, got {self.prompt_init_range!r}")
         # The range of seeds that PyTorch takes.
@@ -232,6 +245,13 @@ class PromptDistillationConfig(LoraConfig):
             raise ValueError(
                 "train_base=True already trains and saves every module: "
                 f"leave modules_to_save={self.modules_to_save} out"
+            )
+        adapter = (self.num_virtual_tokens, self.whole_word_embedding, self.r, self.train_base)
+        parts = (self.modules_to_save, self.trainable_token_indices, self.bias == "all")
+        if not any(adapter) and not any(parts):
+            raise ValueError(
+                "nothing would be trained: num_virtual_tokens is 0, whole_word_embedding is False, r is 0 and "
+                "train_base is False. Set one of them, or name modules_to_save or trainable_token_indices"
             )
 
     @property

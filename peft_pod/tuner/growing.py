@@ -38,7 +38,7 @@ class GrowingModel(LoraModel):
 
         Raises:
             ValueError: there is such a task already, the adapter's tasks have names and this one none or the other way
-                round, or `init` is neither a start nor a task.
+                round, `init` is neither a start nor a task, or the adapter has no prompts.
 
         Example:
             >>> from transformers import T5Config, T5ForConditionalGeneration
@@ -54,6 +54,11 @@ class GrowingModel(LoraModel):
         """
         adapter = self._adapter_or_active(adapter_name)
         old = self.peft_config[adapter]
+        if not old.num_virtual_tokens:
+            raise ValueError(
+                f"adapter {adapter!r} has num_virtual_tokens=0: a task is added by prompts of its own, and there are "
+                "none. Train an adapter with prompts, or one without on all tasks at once"
+            )
         prompts = self.prompts.task_prompts(adapter)
         grown = _with_task(old, name)
         if init in ("uniform", "vocabulary"):
@@ -81,7 +86,7 @@ class GrowingModel(LoraModel):
             adapter_name: which adapter; by default the active one.
 
         Raises:
-            ValueError: there is no such task, or no task is given.
+            ValueError: there is no such task, no task is given, or the adapter has no prompts.
         """
         adapter = self._adapter_or_active(adapter_name)
         config = copy.copy(self.peft_config[adapter])
@@ -151,7 +156,7 @@ class GrowingModel(LoraModel):
             raise
         config = self.peft_config[adapter_name]
         config.train_tasks = None
-        config.num_virtual_tokens = len(next(iter(prompts.values())))
+        config.num_virtual_tokens = len(next(iter(prompts.values()), ()))
         for key, values in prompts.items():
             self.prompts.add_task(adapter_name, key, values, requires_grad=False)
         if whole_words is not None:

@@ -20,11 +20,11 @@ def task_id_tensor(
     """Turn a task given as a tensor, a number, a name, or not at all, into a LongTensor of shape `(batch,)`.
 
     Raises:
-        ValueError: no task is given although the adapter has several, or the task is unknown, out of range, or has
-            the wrong shape or type.
+        ValueError: no task is given although the adapter has prompts of several, or the task is unknown, out of range,
+            or has the wrong shape or type.
     """
     if task_id is None:
-        if config.num_tasks != 1:
+        if config.num_tasks != 1 and config.num_virtual_tokens:
             raise ValueError(
                 f"task_id is missing: this adapter has {config.num_tasks} tasks"
                 f"{f' {config.tasks}' if config.tasks else ''}, pass task_id= as a tensor of shape (batch,), "
@@ -111,11 +111,12 @@ def assemble_inputs(
     if layer.has_whole_words():
         words = _whole_words(layer, config, whole_word_ids, inputs_embeds) / scale
         inputs_embeds = inputs_embeds + words.to(inputs_embeds)
-    prompts = layer.prompt(task_id_tensor(task_id, config, len(inputs_embeds), inputs_embeds.device)) / scale
-    return {
-        "inputs_embeds": torch.cat([prompts.to(inputs_embeds), inputs_embeds], dim=1),
-        "attention_mask": extend_mask(attention_mask, config.num_virtual_tokens),
-    }
+    tasks = task_id_tensor(task_id, config, len(inputs_embeds), inputs_embeds.device)
+    if config.num_virtual_tokens:
+        prompts = layer.prompt(tasks) / scale
+        inputs_embeds = torch.cat([prompts.to(inputs_embeds), inputs_embeds], dim=1)
+        attention_mask = extend_mask(attention_mask, config.num_virtual_tokens)
+    return {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
 
 
 def extend_mask(attention_mask: torch.Tensor, num_virtual_tokens: int) -> torch.Tensor:
@@ -134,9 +135,10 @@ def extend_mask_to_encoder(attention_mask: torch.Tensor, encoder_outputs: Any, n
         return attention_mask
     if attention_mask.shape[1] + num_virtual_tokens == encoded_length:
         return extend_mask(attention_mask, num_virtual_tokens)
+    shorter = f", or {encoded_length - num_virtual_tokens} without the {num_virtual_tokens} prompts"
     raise ValueError(
         f"attention_mask has length {attention_mask.shape[1]}, but encoder_outputs has {encoded_length}; it must have "
-        f"that length, or {encoded_length - num_virtual_tokens} without the {num_virtual_tokens} prompts"
+        f"that length{shorter if num_virtual_tokens else ''}"
     )
 
 

@@ -21,7 +21,8 @@ class PromptLayer(nn.Module, BaseTunerLayer):
 
     Attributes:
         pod_prompts: by adapter and task (`PODConfig.task_keys`), shape `(num_virtual_tokens, hidden)` each: a task that
-            is not trained is a parameter of its own, which neither gradients nor weight decay reach.
+            is not trained is a parameter of its own, which neither gradients nor weight decay reach. An adapter without
+            prompts (`num_virtual_tokens=0`) has no entries, rather than empty ones.
         pod_whole_words: by adapter, shape `(max_whole_words, hidden)`; only adapters with whole-word embeddings.
 
     Example:
@@ -44,8 +45,9 @@ class PromptLayer(nn.Module, BaseTunerLayer):
 
     @property
     def weight(self) -> torch.Tensor:
-        """Prompts of the active adapter: PEFT reads device and type of a layer from `weight`."""
-        return next(iter(self.task_prompts(self._active_name()).values()))
+        """The first vectors of the active adapter: PEFT reads device and type of a layer from `weight`."""
+        vectors = [parameters[key] for parameters, key in self._vectors(self._active_name())]
+        return vectors[0] if vectors else torch.empty(0)
 
     def add_adapter(self, adapter_name: str, config: PromptDistillationConfig, embeddings: torch.Tensor) -> None:
         """Make the vectors of a new adapter.
@@ -61,8 +63,9 @@ class PromptLayer(nn.Module, BaseTunerLayer):
         """
         prompts = initial_prompts(config, embeddings)
         self.pod_prompts[adapter_name] = nn.ParameterDict()
-        for key, values in zip(config.task_keys, prompts, strict=True):
-            self.add_task(adapter_name, key, values)
+        if config.num_virtual_tokens:
+            for key, values in zip(config.task_keys, prompts, strict=True):
+                self.add_task(adapter_name, key, values)
         if config.whole_word_embedding:
             # Zeros leave the base's view of its own tokens as it was until training finds a use for the vectors.
             zeros = torch.zeros(config.max_whole_words, embeddings.shape[-1], dtype=embeddings.dtype)
@@ -77,8 +80,15 @@ class PromptLayer(nn.Module, BaseTunerLayer):
         return cast(nn.ParameterDict, self.pod_prompts[adapter_name])
 
     def prompt_table(self, adapter_name: str) -> torch.Tensor:
-        """The prompts of all tasks of an adapter, shape `(num_tasks, num_virtual_tokens, hidden)`."""
-        return torch.stack(list(self.task_prompts(adapter_name).values()))
+        """The prompts of all tasks of an adapter, shape `(num_tasks, num_virtual_tokens, hidden)`.
+
+        Raises:
+            ValueError: the adapter has no prompts.
+        """
+        prompts = list(self.task_prompts(adapter_name).values())
+        if not prompts:
+            raise ValueError(f"adapter {adapter_name!r} has no prompts: its num_virtual_tokens is 0")
+        return torch.stack(prompts)
 
     def prompt(self, task_ids: torch.Tensor) -> torch.Tensor:
         """Prompts of the active adapter for each row's task: `(batch,)` to `(batch, num_virtual_tokens, hidden)`."""

@@ -139,7 +139,7 @@ class PODModel(GrowingModel):
             attention_mask: shape `(batch, length)`; without it the base's padding token is not attended.
             inputs_embeds: tokens embedded by the caller, shape `(batch, length, hidden)`.
             task_id: the task of each row: a LongTensor of shape `(batch,)`, or one task for all rows as a number or a
-                name. May be left out where the adapter has one task.
+                name. May be left out where the adapter has one task, or no prompts.
             whole_word_ids: n for the tokens of the n-th ID in the row, 0 for others, shape `(batch, length)`; needed
                 where the adapter has whole-word embeddings.
             encoder_outputs: what the encoder made of the input, prompts included; the input is then not looked at.

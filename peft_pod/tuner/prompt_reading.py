@@ -38,6 +38,9 @@ def prompt_vectors(model: Any) -> tuple[list[str], torch.Tensor]:
     Returns:
         What the tasks are called, and the vectors as the encoder sees them, detached, float32, on the CPU; shape
         `(num_tasks, num_virtual_tokens, hidden)`.
+
+    Raises:
+        ValueError: the adapter has no prompts.
     """
     tuner = model.base_model
     adapter = tuner.active_adapters[0]

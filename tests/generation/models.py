@@ -38,6 +38,8 @@ ADAPTERS: dict[str, dict[str, Any] | None] = {
     "lora": {"r": 4, "target_modules": ["q", "v", "wo"]},
     "whole base": {"train_base": True},
     "new rows": {"trainable_token_indices": [5, 6, 7, 30]},
+    "no prompts": {"num_virtual_tokens": 0, "train_base": True},
+    "nothing in front": {"num_virtual_tokens": 0, "whole_word_embedding": False, "r": 4, "target_modules": ["q", "v"]},
 }
 
 
@@ -61,7 +63,8 @@ def make_model(kind: str, adapter: str) -> Any:
     base = make_base(kind)
     if options is None:
         return base
-    return scattered(get_peft_model(base, PODConfig(num_tasks=2, num_virtual_tokens=3, **options))).eval()
+    config = PODConfig(**{"num_tasks": 2, "num_virtual_tokens": 3, **options})
+    return scattered(get_peft_model(base, config)).eval()
 
 
 def make_inputs(model: Any, seed: int = 0, length: int = LENGTH) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from peft_pod.generation.prompt_attention import (
     FROM_TOKENS,
     PLACES,
     attention_shares,
+    prompt_attention,
     share_on_prompts,
 )
 from peft_pod.training.attention import using_attention
@@ -133,6 +134,12 @@ def test_local_attention_is_refused(name, kind):
     message = f"{kind!r} gives encoder_attentions of shape .* local"
     with torch.inference_mode(), pytest.raises(ValueError, match=message):
         attention_shares(model, batch, PROMPTS)
+
+
+def test_a_model_without_prompts_is_refused():
+    model = make_model("t5", "no prompts")
+    with pytest.raises(ValueError, match="no prompts on which attention could fall: its num_virtual_tokens is 0"):
+        prompt_attention(model, None, [], "topn")
 
 
 def test_scores_that_are_no_weights_are_refused():

@@ -13,7 +13,13 @@ from peft_pod.training import build_model, build_tokenizer
 
 from ..corpora import hand_made_corpus
 
-MODES = {"frozen": {}, "lora": {"r": 2}, "full": {"train_base": True}}
+MODES = {
+    "frozen": {},
+    "lora": {"r": 2},
+    "full": {"train_base": True},
+    "no prompts": {"train_base": True, "num_virtual_tokens": 0},
+    "nothing in front": {"r": 2, "num_virtual_tokens": 0, "whole_word_embedding": False},
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def make_recommender(split, mode="full", base="scratch:tiny", tasks=("sequential
     processor = PODProcessor(
         build_tokenizer(base, split.train, indexing, loaded, vocabulary_size=400, id_tokens="pieces"), indexing, loaded
     )
-    model = build_model(base, processor, num_virtual_tokens=2, max_whole_words=16, **MODES[mode])
+    model = build_model(base, processor, **{"num_virtual_tokens": 2, "max_whole_words": 16, **MODES[mode]})
     torch.manual_seed(3)
     with torch.no_grad():  # away from the start, so that users, tasks and items differ
         for parameter in model.parameters():
@@ -36,9 +42,9 @@ def make_recommender(split, mode="full", base="scratch:tiny", tasks=("sequential
     return Recommender(model.eval(), processor, Catalogue.from_split(split), GenerationSettings(batch_size=2))
 
 
-@pytest.fixture(scope="module")
-def recommender(split):
-    return make_recommender(split)
+@pytest.fixture(scope="module", params=["full", "no prompts"])
+def recommender(split, request):
+    return make_recommender(split, request.param)
 
 
 def score_by_hand(recommender, sample, task, item):

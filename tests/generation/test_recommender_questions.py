@@ -258,7 +258,7 @@ def two_on_one_base(split, tmp_path, mode):
     return one, two, [Recommender.from_pretrained(tmp_path / name) for name in ("first", "second")]
 
 
-@pytest.mark.parametrize("mode", ["frozen", "lora"])
+@pytest.mark.parametrize("mode", ["frozen", "lora", "nothing in front"])
 def test_two_adapters_answer_as_each_would_alone(split, tmp_path, mode):
     one, two, alone = two_on_one_base(split, tmp_path, mode)
     before = [parameter.requires_grad for parameter in one.model.parameters()]
@@ -302,7 +302,7 @@ def questions(recommender):
 
 @pytest.mark.parametrize("mode", list(MODES))
 def test_threads_get_what_one_after_the_other_gets(split, tmp_path, mode):
-    if mode == "full":
+    if MODES[mode].get("train_base"):
         asked = questions(make_recommender(split, mode))
     else:
         one, two, _ = two_on_one_base(split, tmp_path, mode)

@@ -445,7 +445,7 @@ From tiny bases with random weights, in float32, each row of the table was put t
   `prefix_allowed_tokens_fn`;
 - **gradients**: prompts of the batch's tasks and whole-word vectors of its IDs have them, others do not; tables of
   sines stay frozen under `train_base=True`;
-- **no prompts, no whole words**: the encoder on embeddings equals the encoder on tokens, with padding on either side;
+- **no whole words, `num_virtual_tokens=0`**: the base's own output on tokens, bit for bit, with padding on either side;
 - **padding**: other tokens under the mask change nothing, nor does leaving the mask out;
 - **the decoder** does not see what it is to write;
 - **adapter off** and `unload()`: the untouched base, bit for bit, without a hook left on it;

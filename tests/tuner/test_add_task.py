@@ -235,6 +235,26 @@ def test_bad_tasks_are_named(arguments, message):
     assert model.peft_config["default"].num_tasks == 3
 
 
+@modes
+def test_an_adapter_without_prompts_neither_grows_nor_trains_tasks(mode):
+    model, batch = trained("t5", mode, num_virtual_tokens=0)
+    before, logits = snapshot(model), model(**batch).logits
+    for init in ("uniform", "topn", 0):
+        with pytest.raises(ValueError, match="adapter 'default' has num_virtual_tokens=0: a task is added by prompts"):
+            model.base_model.add_task("fourth", init=init)
+    message = r"train_tasks=\['topn'\] trains prompts alone, but num_virtual_tokens is 0"
+    with pytest.raises(ValueError, match=message):
+        model.base_model.set_train_tasks(["topn"])
+    with pytest.raises(ValueError, match=message):
+        make_config(mode, num_virtual_tokens=0, train_tasks=["topn"])
+    model.base_model.set_train_tasks(None)
+    assert set(snapshot(model)) == set(before)
+    assert (model.peft_config["default"].num_tasks, model.peft_config["default"].train_tasks) == (3, None)
+    assert torch.equal(model(**batch).logits, logits)
+    train_a_little(model, batch)
+    assert not torch.equal(model(**batch).logits, logits)
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [

@@ -29,6 +29,7 @@ architectures = pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 modes = pytest.mark.parametrize("mode", list(MODES))
 
 PROMPTS = 3
+modes_and_prompts = pytest.mark.parametrize(("mode", "prompts"), [*((mode, PROMPTS) for mode in MODES), ("full", 0)])
 PADDINGS = (None, "left", "right")
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -38,7 +39,8 @@ def pod_model(architecture: str, mode: str = "frozen", **overrides: Any) -> Any:
     if mode == "lora":
         names = ARCHITECTURES[architecture].lora
         overrides["target_modules"] = "|".join(names) if any("*" in name for name in names) else list(names)
-    model = get_peft_model(make_base(architecture), make_config(mode, num_virtual_tokens=PROMPTS, **overrides)).eval()
+    overrides = {"num_virtual_tokens": PROMPTS, **overrides}
+    model = get_peft_model(make_base(architecture), make_config(mode, **overrides)).eval()
     generator = torch.Generator().manual_seed(5)
     for name, parameter in model.named_parameters():
         if "pod_whole_words" in name or "lora_B" in name:
@@ -101,15 +103,15 @@ def oracle_rows(model: Any, architecture: str, batch: dict[str, torch.Tensor]) -
     place = ARCHITECTURES[architecture]
     weight = model.get_base_model().get_submodule(place.embedding).weight
     layer = model.base_model.prompts
-    prompts, words = torch.stack(prompt_parameters(model)), layer.pod_whole_words["default"]
+    prompts, words = prompt_parameters(model), layer.pod_whole_words["default"]
     rows = []
     for tokens, word_ids, task in zip(batch["input_ids"], batch["whole_word_ids"], batch["task_id"], strict=True):
         embedded = [weight[token] * place.scale for token in tokens]
         for position, word in enumerate(word_ids.tolist()):
             if word:
                 embedded[position] = embedded[position] + words[word - 1]
-        rows.append(torch.stack([*prompts[task], *embedded]) / place.input_scale)
-    ones = torch.ones(len(rows), PROMPTS, dtype=torch.long)
+        rows.append(torch.stack([*(prompts[task] if prompts else ()), *embedded]) / place.input_scale)
+    ones = torch.ones(len(rows), len(prompts[0]) if prompts else 0, dtype=torch.long)
     return torch.stack(rows), torch.cat([ones, batch["attention_mask"]], dim=1)
 
 
@@ -147,10 +149,10 @@ def test_embeddings_equal_the_base_on_tokens(architecture):
 
 
 @architectures
-@modes
-def test_logits_equal_the_oracle(architecture, mode):
+@modes_and_prompts
+def test_logits_equal_the_oracle(architecture, mode, prompts):
     """With whole words, tasks mixed in one batch, decoder inputs given or made from labels, and either padding."""
-    model = pod_model(architecture, mode)
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
     with torch.no_grad():
         for padding in PADDINGS:
             batch = make_batch(architecture, padding)
@@ -205,6 +207,29 @@ def test_switching_training_off_and_on_leaves_the_base_as_trainable_as_it_was(ar
     assert not any(parameter.requires_grad for parameter in model.parameters())
     model.set_requires_grad("default", requires_grad=True)
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == before
+
+
+@architectures
+@torch.no_grad()
+def test_without_prompts_and_whole_words_it_is_the_base_exactly(architecture):
+    """On tokens, not on embeddings of them, and whether tasks are given or not."""
+    base = make_base(architecture)
+    model = pod_model(architecture, "full", num_virtual_tokens=0, whole_word_embedding=False)
+    for padding in PADDINGS:
+        batch, targets = make_batch(architecture, padding), make_targets()
+        plain = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        shifted = {"decoder_input_ids": torch.roll(targets["labels"], 1, dims=1)} if architecture == "fsmt" else {}
+        for given, task in ((targets, batch["task_id"]), ({"labels": targets["labels"]}, None)):
+            expected = base(**plain, **{**shifted, **given})  # FSMT alone does not make decoder inputs from labels
+            found = model(**plain, **given, task_id=task)
+            assert torch.equal(found.logits, expected.logits)
+            assert torch.equal(found.loss, expected.loss)
+        for settings in ({"num_beams": 1}, {"num_beams": 3, "num_return_sequences": 2}):
+            settings = {**settings, "max_new_tokens": 4, "do_sample": False}
+            written = model.generate(**plain, **settings, task_id=batch["task_id"])
+            assert torch.equal(written, base.generate(**plain, **settings))
+    with pytest.raises(ValueError, match="task_id 3 is out of range"):
+        model(**plain, **targets, task_id=3)
 
 
 @architectures
@@ -319,10 +344,11 @@ def test_without_the_adapter_it_is_the_base_exactly(architecture, mode):
 
 
 @architectures
-@modes
+@modes_and_prompts
 @torch.no_grad()
-def test_saves_and_loads_to_equal_logits(architecture, mode, tmp_path):
-    model, batch, targets = pod_model(architecture, mode), make_batch(architecture), make_targets()
+def test_saves_and_loads_to_equal_logits(architecture, mode, prompts, tmp_path):
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
+    batch, targets = make_batch(architecture), make_targets()
     if mode == "full":
         for parameter in model.get_base_model().parameters():
             if parameter.requires_grad:
@@ -373,13 +399,14 @@ def test_mixtures_of_experts_have_their_routers_loss(architecture):
     assert output.loss > model(**batch, **targets).loss
 
 
+@pytest.mark.parametrize("prompts", [PROMPTS, 0])
 @torch.no_grad()
-def test_led_global_attention_covers_the_prompts():
-    model, batch, targets = pod_model("led"), make_batch("led"), make_targets()
+def test_led_global_attention_covers_the_prompts(prompts):
+    model, batch, targets = pod_model("led", num_virtual_tokens=prompts), make_batch("led"), make_targets()
     looked_at = torch.zeros_like(batch["input_ids"])
     looked_at[:, 0] = 1
     actual = model(**batch, **targets, global_attention_mask=looked_at).logits
-    longer = torch.cat([torch.ones(3, PROMPTS, dtype=torch.long), looked_at], dim=1)
+    longer = torch.cat([torch.ones(3, prompts, dtype=torch.long), looked_at], dim=1)
     expected = oracle_call(model, "led", batch, "forward", **targets, global_attention_mask=longer).logits
     torch.testing.assert_close(actual, expected, **CLOSE)
     assert not torch.allclose(actual, model(**batch, **targets).logits, atol=1e-3)

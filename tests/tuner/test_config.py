@@ -54,7 +54,10 @@ def test_task_type_none_is_forced_to_seq2seq():
         ({"tasks": ["a"], "num_tasks": 2}, "num_tasks is 2"),
         ({"num_tasks": 0}, "num_tasks must be a positive whole number, got 0"),
         ({"num_tasks": True}, "num_tasks must be"),
-        ({"num_tasks": 1, "num_virtual_tokens": -1}, "num_virtual_tokens must be .* got -1"),
+        ({"num_tasks": 1, "num_virtual_tokens": -1}, r"num_virtual_tokens must be 0 \(no prompts\) or .* got -1"),
+        ({"num_tasks": 1, "num_virtual_tokens": False}, "num_virtual_tokens must be .* got False"),
+        ({"num_tasks": 1, "num_virtual_tokens": 0.0}, "num_virtual_tokens must be .* got 0.0"),
+        ({"num_tasks": 1, "num_virtual_tokens": None}, "num_virtual_tokens must be .* got None"),
         ({"num_tasks": 1, "max_whole_words": 0}, "max_whole_words must be"),
         ({"num_tasks": 1, "prompt_init": "zeros"}, r"prompt_init must be one of .*'zeros'"),
         ({"num_tasks": 1, "prompt_init_range": 0.0}, "prompt_init_range"),
@@ -79,6 +82,26 @@ def test_task_type_none_is_forced_to_seq2seq():
 def test_bad_values_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         PODConfig(**arguments)
+
+
+def test_a_configuration_that_trains_nothing_is_refused():
+    nothing = {"num_tasks": 1, "num_virtual_tokens": 0, "whole_word_embedding": False}
+    message = "nothing would be trained: num_virtual_tokens is 0, whole_word_embedding is False, r is 0 and train_base"
+    for more in ({}, {"bias": "lora_only"}, {"modules_to_save": []}, {"trainable_token_indices": []}):
+        with pytest.raises(ValueError, match=message):
+            PODConfig(**nothing, **more)
+    for more in (
+        {"num_virtual_tokens": 1},
+        {"whole_word_embedding": True},
+        {"r": 2},
+        {"train_base": True},
+        {"modules_to_save": ["lm_head"]},
+        {"trainable_token_indices": [5]},
+    ):
+        model = get_peft_model(make_base("t5"), PODConfig(**{**nothing, **more}))
+        assert model.get_nb_trainable_parameters()[0] > 0, more
+    model = get_peft_model(make_base("bart"), PODConfig(**nothing, bias="all"))  # T5 has no biases
+    assert model.get_nb_trainable_parameters()[0] > 0
 
 
 @pytest.mark.parametrize("seed", [-1, 0, 2**64 - 1])

@@ -27,9 +27,10 @@ def loaded_adapter(architecture="t5", mode="frozen", **overrides):
 
 @pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 @pytest.mark.parametrize("mode", list(MODES))
-def test_the_swapped_adapter_is_the_saved_one(architecture, mode, tmp_path):
-    other = saved_adapter(architecture, mode, tmp_path)
-    model, batch = loaded_adapter(architecture, mode)
+@pytest.mark.parametrize("prompts", [3, 0])
+def test_the_swapped_adapter_is_the_saved_one(architecture, mode, prompts, tmp_path):
+    other = saved_adapter(architecture, mode, tmp_path, num_virtual_tokens=prompts)
+    model, batch = loaded_adapter(architecture, mode, num_virtual_tokens=prompts)
     places = {name: parameter.data_ptr() for name, parameter in model.named_parameters()}
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     hotswap_adapter(model, str(tmp_path))
@@ -74,6 +75,7 @@ def test_a_compiled_model_is_not_compiled_again(mode, tmp_path):
     [
         ("frozen", {"tasks": ["topn", "sequential", "explanation"]}, "tasks is"),
         ("frozen", {"num_virtual_tokens": 4}, r"has shape \(3, 16\) here and \(4, 16\)"),
+        ("frozen", {"num_virtual_tokens": 0}, r"lacks \['base_model.prompts.pod_prompts.task_explanation', "),
         ("frozen", {"whole_word_embedding": False}, r"lacks \['base_model.prompts.pod_whole_words'\]"),
         ("lora", {"lora_alpha": 32}, "lora_alpha is 8 here and 32"),
         ("lora", {"r": 2}, "has shape"),

@@ -16,6 +16,7 @@ from .models import ARCHITECTURES, MODES, make_base, make_batch, make_config, tr
 
 architectures = pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 modes = pytest.mark.parametrize("mode", list(MODES))
+numbers_of_prompts = pytest.mark.parametrize("prompts", [3, 0])
 
 
 def pod_model(architecture: str, mode: str = "frozen", **overrides):
@@ -26,7 +27,7 @@ def oracle_logits(model, batch):
     """The assembled input written out by hand: embed, add whole-word rows, put prompt rows in front, call the base."""
     base = model.get_base_model()
     layer = model.base_model.prompts
-    prompts, words = layer.prompt_table("default"), layer.pod_whole_words["default"]
+    prompts, words = list(layer.task_prompts("default").values()), layer.pod_whole_words["default"]
     rows, masks = [], []
     for tokens, mask, word_ids, task in zip(
         batch["input_ids"], batch["attention_mask"], batch["whole_word_ids"], batch["task_id"], strict=True
@@ -35,16 +36,18 @@ def oracle_logits(model, batch):
         for position, word in enumerate(word_ids.tolist()):
             if word:
                 embedded[position] = embedded[position] + words[word - 1]
-        rows.append(torch.cat([prompts[task], embedded]))
-        masks.append(torch.cat([torch.ones(len(prompts[task]), dtype=mask.dtype), mask]))
+        in_front = prompts[task] if prompts else embedded[:0]
+        rows.append(torch.cat([in_front, embedded]))
+        masks.append(torch.cat([torch.ones(len(in_front), dtype=mask.dtype), mask]))
     return base(inputs_embeds=torch.stack(rows), attention_mask=torch.stack(masks), labels=batch["labels"]).logits
 
 
 @architectures
 @modes
+@numbers_of_prompts
 @pytest.mark.parametrize("padding", [None, "left", "right"])
-def test_logits_equal_the_oracle(architecture, mode, padding):
-    model = pod_model(architecture, mode)
+def test_logits_equal_the_oracle(architecture, mode, prompts, padding):
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
     batch = make_batch(model, padding)
     train_a_little(model, batch)
     torch.testing.assert_close(model(**batch).logits, oracle_logits(model, batch), atol=1e-5, rtol=0)
@@ -63,16 +66,18 @@ def test_prompts_and_whole_words_each_change_the_output(architecture):
 
 @architectures
 @modes
-def test_training_changes_what_it_should_and_nothing_else(architecture, mode):
-    model = pod_model(architecture, mode)
+@numbers_of_prompts
+def test_training_changes_what_it_should_and_nothing_else(architecture, mode, prompts):
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     losses = train_a_little(model, make_batch(model), steps=8)
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(before[name], parameter)}
     assert losses[-1] < losses[0]
-    prompts = {f"base_model.prompts.pod_prompts.default.task_{task}" for task in ("sequential", "topn", "explanation")}
-    prompts.add("base_model.prompts.pod_whole_words.default")
-    assert prompts <= changed
-    rest = changed - prompts
+    tasks = ("sequential", "topn", "explanation") if prompts else ()
+    vectors = {f"base_model.prompts.pod_prompts.default.task_{task}" for task in tasks}
+    vectors.add("base_model.prompts.pod_whole_words.default")
+    assert {name for name in changed if ".prompts." in name} == vectors
+    rest = changed - vectors
     if mode == "frozen":
         assert not rest
     elif mode == "lora":
@@ -85,9 +90,10 @@ def test_training_changes_what_it_should_and_nothing_else(architecture, mode):
 
 @architectures
 @modes
+@numbers_of_prompts
 @pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
-def test_saves_and_loads_to_equal_logits(architecture, mode, low_cpu_mem_usage, tmp_path):
-    model = pod_model(architecture, mode)
+def test_saves_and_loads_to_equal_logits(architecture, mode, prompts, low_cpu_mem_usage, tmp_path):
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
     batch = make_batch(model)
     train_a_little(model, batch)
     model.save_pretrained(tmp_path)
@@ -101,10 +107,11 @@ def test_saves_and_loads_to_equal_logits(architecture, mode, low_cpu_mem_usage, 
 
 @architectures
 @modes
-def test_auto_class_loads_from_a_folder(architecture, mode, tmp_path):
+@numbers_of_prompts
+def test_auto_class_loads_from_a_folder(architecture, mode, prompts, tmp_path):
     make_base(architecture).save_pretrained(tmp_path / "base")
     base = ARCHITECTURES[architecture]().from_pretrained(tmp_path / "base")
-    model = get_peft_model(base, make_config(mode))
+    model = get_peft_model(base, make_config(mode, num_virtual_tokens=prompts))
     batch = make_batch(model)
     train_a_little(model, batch)
     model.save_pretrained(tmp_path / "adapter")
@@ -122,9 +129,10 @@ def test_full_checkpoint_holds_tied_weights_once(tmp_path):
 
 @architectures
 @modes
-def test_full_checkpoint_resumes_as_trainer_does(architecture, mode, tmp_path):
+@numbers_of_prompts
+def test_full_checkpoint_resumes_as_trainer_does(architecture, mode, prompts, tmp_path):
     """Trap 4: the stock Trainer saves adapter keys only and resumes full fine-tuning from other base weights."""
-    model = pod_model(architecture, mode)
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
     batch = make_batch(model)
     train_a_little(model, batch)
     model.save_pretrained(tmp_path)
@@ -182,18 +190,21 @@ def test_padding_is_not_attended(architecture):
 
 
 @architectures
-def test_encoder_outputs_given_with_a_short_mask(architecture):
+@numbers_of_prompts
+def test_encoder_outputs_given_with_a_short_mask(architecture, prompts):
     """Trap 7: encoder outputs hold the prompts' positions, a mask made for the tokens does not."""
-    model = pod_model(architecture)
+    model = pod_model(architecture, num_virtual_tokens=prompts)
     batch = make_batch(model, "right")
     expected = model(**batch)
     encoder_outputs = (expected.encoder_last_hidden_state,)
     given = {"encoder_outputs": encoder_outputs, "labels": batch["labels"]}
     short = model(attention_mask=batch["attention_mask"], **given)
     torch.testing.assert_close(short.logits, expected.logits)
-    long_mask = torch.nn.functional.pad(batch["attention_mask"], (3, 0), value=1)
+    long_mask = torch.nn.functional.pad(batch["attention_mask"], (prompts, 0), value=1)
     torch.testing.assert_close(model(attention_mask=long_mask, **given).logits, expected.logits)
-    with pytest.raises(ValueError, match="attention_mask has length 6, but encoder_outputs has 10"):
+    lengths = "that length, or 7 without the 3 prompts" if prompts else "that length"
+    message = f"attention_mask has length 6, but encoder_outputs has {7 + prompts}; it must have {lengths}$"
+    with pytest.raises(ValueError, match=message):
         model(attention_mask=batch["attention_mask"][:, :6], **given)
 
 
@@ -215,17 +226,22 @@ def test_task_id_forms_agree():
         assert torch.equal(logits[0], other)
 
 
+BAD_TASK_IDS = [
+    ("rating", "unknown task 'rating'"),
+    (3, "task_id 3 is out of range: this adapter has 3 tasks, 0 to 2"),
+    (-1, "task_id -1 is out of range"),
+    (torch.tensor([0, 1, 7]), "task_id 7 is out of range"),
+    (torch.tensor([0, 1]), r"must have shape \(3,\)"),
+    (torch.tensor([0.0, 1.0, 1.0]), "whole numbers"),
+    (1.0, "task_id must be a tensor"),
+]
+
+
 @pytest.mark.parametrize(
     ("task_id", "message"),
     [
         (None, r"task_id is missing: this adapter has 3 tasks \['sequential', 'topn', 'explanation'\]"),
-        ("rating", "unknown task 'rating'"),
-        (3, "task_id 3 is out of range: this adapter has 3 tasks, 0 to 2"),
-        (-1, "task_id -1 is out of range"),
-        (torch.tensor([0, 1, 7]), "task_id 7 is out of range"),
-        (torch.tensor([0, 1]), r"must have shape \(3,\)"),
-        (torch.tensor([0.0, 1.0, 1.0]), "whole numbers"),
-        (1.0, "task_id must be a tensor"),
+        *BAD_TASK_IDS,
     ],
 )
 def test_bad_task_id_is_named(task_id, message):
@@ -238,6 +254,17 @@ def test_bad_task_id_is_named(task_id, message):
     del batch["labels"]
     with pytest.raises(ValueError, match=message):
         model.generate(**batch, max_new_tokens=2)
+
+
+def test_without_prompts_the_task_may_be_left_out_and_is_checked_where_it_is_given():
+    model = pod_model("t5", num_virtual_tokens=0)
+    batch = make_batch(model)
+    logits = model(**batch).logits
+    for task_id in (None, "topn", 2):
+        assert torch.equal(model(**{**batch, "task_id": task_id}).logits, logits)
+    for task_id, message in BAD_TASK_IDS:
+        with pytest.raises(ValueError, match=message):
+            model(**{**batch, "task_id": task_id})
 
 
 def test_one_task_needs_no_task_id():

@@ -27,11 +27,13 @@ from .models import ARCHITECTURES, MODES, make_base, make_batch, make_config, tr
 
 architectures = pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 modes = pytest.mark.parametrize("mode", list(MODES))
+numbers_of_prompts = pytest.mark.parametrize("prompts", [3, 0])
 shared_base_modes = pytest.mark.parametrize("mode", ["frozen", "lora"])
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles for the CPU by g++")
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
+NOTHING_ADDED = {"num_virtual_tokens": 0, "whole_word_embedding": False}
 
 
 def pod_model(architecture: str, mode: str = "frozen", **overrides):
@@ -71,22 +73,25 @@ def is_tied(base) -> bool:
 
 @architectures
 @modes
-def test_only_the_adapter_is_saved(architecture, mode, tmp_path):
-    model = pod_model(architecture, mode)
+@numbers_of_prompts
+def test_only_the_adapter_is_saved(architecture, mode, prompts, tmp_path):
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
     model.save_pretrained(tmp_path)
     names = set(load_file(tmp_path / "adapter_model.safetensors"))
-    prompts = {f"base_model.prompts.pod_prompts.task_{task}" for task in ("sequential", "topn", "explanation")}
-    assert {name for name in names if ".prompts." in name} == {*prompts, "base_model.prompts.pod_whole_words"}
+    tasks = ("sequential", "topn", "explanation") if prompts else ()
+    vectors = {f"base_model.prompts.pod_prompts.task_{task}" for task in tasks}
+    assert {name for name in names if ".prompts." in name} == {*vectors, "base_model.prompts.pod_whole_words"}
     rest = {name for name in names if ".prompts." not in name}
     assert {"frozen": not rest, "lora": all("lora_" in name for name in rest), "full": len(rest) > 40}[mode]
 
 
 @architectures
 @modes
+@numbers_of_prompts
 @pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
-def test_load_adapter_beside_another(architecture, mode, low_cpu_mem_usage, tmp_path):
+def test_load_adapter_beside_another(architecture, mode, prompts, low_cpu_mem_usage, tmp_path):
     """Trap 5: with `low_cpu_mem_usage=True` PEFT moves every layer's vectors to its base layer's device."""
-    model, batch = trained(architecture, mode)
+    model, batch = trained(architecture, mode, num_virtual_tokens=prompts)
     model.save_pretrained(tmp_path)
     other = pod_model(architecture, "frozen", init_seed=7)
     if mode == "full":
@@ -99,6 +104,10 @@ def test_load_adapter_beside_another(architecture, mode, low_cpu_mem_usage, tmp_
     other.set_adapter("loaded")
     torch.testing.assert_close(other(**batch).logits, model(**batch).logits, **CLOSE)
     assert all(parameter.device.type == "cpu" for parameter in other.parameters())
+    other.set_adapter("default")
+    assert torch.equal(other(**batch).logits, before)
+    other.delete_adapter("loaded")
+    assert torch.equal(other(**batch).logits, before)
 
 
 @architectures
@@ -137,6 +146,12 @@ def test_checkpoint_of_other_tasks_is_refused(tmp_path):
     other = pod_model("t5", tasks=["sequential", "topn", "rating"])
     with pytest.raises(ValueError, match=r"lacks \['task_rating'\] and has \['task_explanation'\]"):
         other.load_adapter(tmp_path, "default")
+    without = pod_model("t5", num_virtual_tokens=0)
+    with pytest.raises(ValueError, match=r"lacks \[\] and has \['task_.*Load it as an adapter of its own"):
+        without.load_adapter(tmp_path, "default")
+    without.save_pretrained(tmp_path / "without")
+    with pytest.raises(ValueError, match=r"lacks \['task_sequential', 'task_topn', 'task_rating'\] and has \[\]"):
+        other.load_adapter(tmp_path / "without", "default")
 
 
 @modes
@@ -149,9 +164,10 @@ def test_pickled_checkpoint_loads(mode, tmp_path):
 
 @architectures
 @modes
+@numbers_of_prompts
 @pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
-def test_is_trainable_goes_on_training(architecture, mode, low_cpu_mem_usage, tmp_path):
-    model, batch = trained(architecture, mode)
+def test_is_trainable_goes_on_training(architecture, mode, prompts, low_cpu_mem_usage, tmp_path):
+    model, batch = trained(architecture, mode, num_virtual_tokens=prompts)
     model.save_pretrained(tmp_path)
     arguments = {"is_trainable": True, "low_cpu_mem_usage": low_cpu_mem_usage}
     loaded = PeftModel.from_pretrained(make_base(architecture), tmp_path, **arguments)
@@ -363,6 +379,36 @@ def test_weighted_lora_is_pefts():
         assert torch.equal(value, theirs[name]), name
 
 
+@architectures
+@shared_base_modes
+@pytest.mark.parametrize("with_prompts", [[], ["default"], ["other"]])
+def test_weighted_adapters_without_prompts(architecture, mode, with_prompts, tmp_path):
+    """Side by side, those that have none add none; summed, all have to have none."""
+    numbers = {name: 3 if name in with_prompts else 0 for name in ("default", "other")}
+    model, batch = trained(architecture, mode, num_virtual_tokens=numbers["default"])
+    model.add_adapter("other", make_config(mode, init_seed=7, num_virtual_tokens=numbers["other"]))
+    model.set_adapter("other")
+    train_a_little(model, batch)
+    weights, layer = {"default": 0.25, "other": 0.75}, model.base_model.prompts
+    for kind in ("linear", "cat"):
+        if kind == "linear" and with_prompts:
+            with pytest.raises(ValueError, match=r"num_virtual_tokens is \d in the one and \d in the other"):
+                model.add_weighted_adapter(list(weights), list(weights.values()), kind, kind)
+            continue
+        model.add_weighted_adapter(list(weights), list(weights.values()), kind, kind)
+        assert model.peft_config[kind].num_virtual_tokens == (3 if with_prompts else 0)
+        model.set_adapter(kind)
+        for name in with_prompts:
+            torch.testing.assert_close(layer.prompt_table(kind), weights[name] * layer.prompt_table(name))
+        assert len(layer.task_prompts(kind)) == 3 * len(with_prompts)
+        words = layer.pod_whole_words
+        torch.testing.assert_close(words[kind], 0.25 * words["default"] + 0.75 * words["other"])
+        assert model(**batch).encoder_last_hidden_state.shape[1] == 7 + (3 if with_prompts else 0)
+        model.save_pretrained(tmp_path, selected_adapters=[kind])
+        loaded = PeftModel.from_pretrained(make_base(architecture), tmp_path / kind)
+        torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits, **CLOSE)
+
+
 @shared_base_modes
 def test_weighted_adapter_saves_and_loads(mode, tmp_path):
     model, batch = two_adapters("t5", mode)
@@ -407,8 +453,9 @@ def test_full_adapter_is_not_combined():
 
 
 @architectures
-def test_merged_lora_keeps_prompts_in_use(architecture):
-    model, batch = trained(architecture, "lora")
+@numbers_of_prompts
+def test_merged_lora_keeps_prompts_in_use(architecture, prompts):
+    model, batch = trained(architecture, "lora", num_virtual_tokens=prompts)
     expected = model(**batch).logits
     weights = copy.deepcopy(model.state_dict())
     model.merge_adapter()
@@ -475,8 +522,9 @@ def test_merge_and_unload_is_refused_and_unload_works(architecture, mode):
 
 @architectures
 @modes
-def test_disabling_is_undone(architecture, mode):
-    model, batch = trained(architecture, mode)
+@numbers_of_prompts
+def test_disabling_is_undone(architecture, mode, prompts):
+    model, batch = trained(architecture, mode, num_virtual_tokens=prompts)
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     expected = model(**batch).logits
     with model.disable_adapter():
@@ -492,13 +540,14 @@ def test_disabling_is_undone(architecture, mode):
 
 @architectures
 @modes
-def test_trainable_parameters_counted_by_hand(architecture, mode, capsys):
+@numbers_of_prompts
+def test_trainable_parameters_counted_by_hand(architecture, mode, prompts, capsys):
     # 60 tokens, width 16, 2 + 2 layers, 2 heads (T5: of 8), feed-forward 32.
     attention = {"t5": 4 * 16 * 16, "bart": 4 * (16 * 16 + 16)}[architecture]
     feed_forward = {"t5": 2 * 16 * 32, "bart": 2 * 16 * 32 + 32 + 16}[architecture]
     norm = {"t5": 16, "bart": 32}[architecture]
     # T5 has position buckets by head in the first layer of each side, BART a table of 2 positions more on each side.
-    model = pod_model(architecture, mode)
+    model = pod_model(architecture, mode, num_virtual_tokens=prompts)
     sizes = model.get_base_model().config
     if architecture == "t5":
         positions = sizes.relative_attention_num_buckets * 2
@@ -507,10 +556,10 @@ def test_trainable_parameters_counted_by_hand(architecture, mode, capsys):
     encoder = 2 * (attention + feed_forward + 2 * norm) + positions + norm
     decoder = 2 * (2 * attention + feed_forward + 3 * norm) + positions + norm
     base = 60 * 16 + encoder + decoder
-    prompts = 3 * 3 * 16 + 8 * 16
+    vectors = 3 * prompts * 16 + 8 * 16
     lora = 6 * 2 * 4 * (16 + 16)  # 6 attention blocks, query and value, rank 4
-    trainable = prompts + {"frozen": 0, "lora": lora, "full": base}[mode]
-    every = base + prompts + (lora if mode == "lora" else 0)
+    trainable = vectors + {"frozen": 0, "lora": lora, "full": base}[mode]
+    every = base + vectors + (lora if mode == "lora" else 0)
     model.print_trainable_parameters()
     printed = capsys.readouterr().out
     assert printed.startswith(f"trainable params: {trainable:,d} || all params: {every:,d} ||")
@@ -521,15 +570,17 @@ def test_trainable_parameters_counted_by_hand(architecture, mode, capsys):
 
 
 @architectures
-@modes
+@pytest.mark.parametrize(
+    ("mode", "overrides"), [*((mode, {}) for mode in MODES), ("lora", NOTHING_ADDED), ("full", NOTHING_ADDED)]
+)
 @pytest.mark.parametrize("use_reentrant", [False, True])
-def test_gradient_checkpointing_gives_the_same_gradients(architecture, mode, use_reentrant):
-    model = pod_model(architecture, mode)
+def test_gradient_checkpointing_gives_the_same_gradients(architecture, mode, overrides, use_reentrant):
+    model = pod_model(architecture, mode, **overrides)
     batch = make_batch(model)
     expected = gradients(model, batch)
     base = make_base(architecture)
     base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": use_reentrant})
-    found = gradients(get_peft_model(base, make_config(mode)), batch)
+    found = gradients(get_peft_model(base, make_config(mode, **overrides)), batch)
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-5)
@@ -692,9 +743,11 @@ def test_hot_swapping_is_refused_by_peft(tmp_path):
         hotswap_adapter(model, str(tmp_path), "default", torch_device="cpu")
 
 
-def test_state_dict_functions():
-    model, batch = trained("t5", "lora")
-    other = get_peft_model(make_base("t5"), make_config("lora"), adapter_name="other")
+@modes
+@numbers_of_prompts
+def test_state_dict_functions(mode, prompts):
+    model, batch = trained("t5", mode, num_virtual_tokens=prompts)
+    other = get_peft_model(make_base("t5"), make_config(mode, num_virtual_tokens=prompts), adapter_name="other")
     result = set_peft_model_state_dict(other, get_peft_model_state_dict(model), adapter_name="other")
     assert not result.unexpected_keys
     torch.testing.assert_close(other(**batch).logits, model(**batch).logits, **CLOSE)

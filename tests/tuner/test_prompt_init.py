@@ -198,6 +198,18 @@ def test_uniform_is_the_papers():
         ({"prompt_init": "adapter"}, "prompt_init='adapter' needs prompt_init_adapter"),
         ({"prompt_init_adapter": "folder"}, "prompt_init_adapter is set but prompt_init is 'uniform'"),
         ({"prompt_init": "random"}, "prompt_init must be one of .* got 'random'"),
+        (
+            {"num_virtual_tokens": 0, "prompt_init": "vocabulary"},
+            "prompt_init is 'vocabulary', but num_virtual_tokens is 0",
+        ),
+        (
+            {"num_virtual_tokens": 0, "prompt_init": "text", "prompt_init_token_ids": [[5], [6], [7]]},
+            "prompt_init is 'text', but num_virtual_tokens is 0",
+        ),
+        (
+            {"num_virtual_tokens": 0, "prompt_init": "adapter", "prompt_init_adapter": "folder"},
+            "prompt_init is 'adapter', but num_virtual_tokens is 0",
+        ),
     ],
 )
 def test_bad_configurations_are_named(arguments, message):

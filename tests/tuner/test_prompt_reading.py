@@ -100,3 +100,6 @@ def test_prompts_by_task():
     assert prompts.shape == (3, 3, 16)
     layer = model.base_model.prompts
     assert torch.equal(prompts[1], layer.prompt(torch.tensor([1]))[0].detach())
+    without = get_peft_model(make_base("t5"), make_config(num_virtual_tokens=0))
+    with pytest.raises(ValueError, match="adapter 'default' has no prompts: its num_virtual_tokens is 0"):
+        prompt_vectors(without)
