@@ -19,28 +19,38 @@ KINDS = (CorpusArguments, ModelArguments, PODTrainingArguments, RecipeArguments)
 # What docs/results.md was made with, written out.
 SHARED = {
     "recipe": "none",
-    "base_model": "scratch:tiny",
+    "base_model": "scratch:lean",
     "indexing": "random",
+    "indexing_options": ["users=none"],
     "segments": "prefixes",
     "candidates_in": "trie",
     "topn_history_length": 20,
-    "bare_probability": 0.5,
-    "num_virtual_tokens": 5,
-    "dropout": 0.0,
+    "bare_probability": 1.0,
+    "num_virtual_tokens": 2,
+    "dropout": 0.2,
+    "per_device_train_batch_size": 256,
+    "per_device_eval_batch_size": 256,
+    "length_bucketing": True,
+    "learning_rate": 1e-3,
+    "embedding_lr_ratio": 2.0,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.05,
+    "num_train_epochs": 5,
+    "early_stopping_patience": None,
     "eval_strategy": "steps",
     "save_strategy": "steps",
-    "learning_rate": 1e-3,
-    "lr_scheduler_type": "cosine",
+    "eval_steps": 0.1,
+    "save_steps": 0.1,
+    "metric_for_best_model": "auto",
+    "validation_limit": 4000,
 }
 EXAMPLES = {
-    "demo": {"corpus": "embedded", "max_steps": 1800, "eval_steps": 600, "save_steps": 600, "warmup_steps": 50},
-    "movielens_100k": {
-        "corpus": "movielens-100k", "max_steps": 4000, "eval_steps": 500, "save_steps": 500, "warmup_steps": 100,
+    "demo": {
+        "corpus": "embedded", "indexing_options": ["users=index"], "per_device_train_batch_size": 64, "max_steps": 1800,
+        "eval_steps": 600, "save_steps": 600,
     },
-    "amazon_beauty": {
-        "corpus": "amazon-2014/beauty", "max_steps": 4800, "eval_steps": 1200, "save_steps": 1200, "warmup_steps": 100,
-        "per_device_eval_batch_size": 256, "item_beams": 10,
-    },
+    "movielens_100k": {"corpus": "movielens-100k"},
+    "amazon_beauty": {"corpus": "amazon-2014/beauty", "item_beams": 10},
 }  # fmt: skip
 
 
