@@ -86,7 +86,7 @@ def test_the_arguments_that_differ_are_listed_with_those_of_the_recipe(tmp_path)
     assert done.status == 0, done.err
     listed = done.out.split("\n\n")[0].splitlines()
     assert listed[0] == "arguments that differ from the defaults (recipe best)"
-    expected = {"segments: prefixes", "bare_probability: 0.5", "dropout: 0.25", "num_train_epochs: 2.0"}
+    expected = {"segments: prefixes", "bare_probability: 1.0", "dropout: 0.25", "num_train_epochs: 2.0"}
     assert expected <= {line.strip() for line in listed}
     # All prefixes: of each of 40 users the first item has none, and two are held out.
     samples = 897 - 3 * 40
