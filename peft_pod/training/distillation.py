@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from peft_pod.processing.collator import BARE, BARE_COLUMNS, IGNORED_LABEL
 
-from .task_losses import MixedBatchLosses, logits_of, sums_by_task
+from .smoothing import logits_of
+from .task_losses import MixedBatchLosses, sums_by_task
 
 
 def divergence(

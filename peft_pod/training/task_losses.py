@@ -6,16 +6,11 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import Seq2SeqTrainer
 
 from peft_pod.processing import PODProcessor
 from peft_pod.processing.collator import IGNORED_LABEL
 
-
-def logits_of(outputs: Any) -> torch.Tensor:
-    """The logits in what a model returns for labels."""
-    logits: torch.Tensor = outputs["logits"] if isinstance(outputs, dict) else outputs[1]
-    return logits
+from .smoothing import SmoothsLabels, logits_of
 
 
 def token_losses(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
@@ -66,7 +61,7 @@ def sums_by_task(by_token: torch.Tensor, labels: torch.Tensor, task_id: torch.Te
     return rows.new_zeros(num_tasks, 2).index_add(0, task_id, rows)
 
 
-class MixedBatchLosses(Seq2SeqTrainer):
+class MixedBatchLosses(SmoothsLabels):
     """The part of `PODTrainer` that logs the loss of each task where batches mix them (`batch_tasks="mixed"`).
 
     The model tells the loss of a whole batch alone, so those of the tasks are computed from its logits once more. Each

@@ -149,15 +149,7 @@ def test_distillation_is_a_part_of_each_tasks_loss(split, processor, tmp_path, b
 
 
 def test_smoothed_labels_are_smoothed_for_each_task(split, processor, tmp_path, batches):
-    """The Trainer takes labels that it smooths away from the model, which then needs its decoder inputs."""
     trainer = make_trainer(split, processor, tmp_path, **STILL, label_smoothing_factor=0.3)
-    base, collate = trainer.model.get_base_model(), trainer.data_collator
-
-    def with_decoder_inputs(rows):
-        batch = collate(rows)
-        return {**batch, "decoder_input_ids": base.prepare_decoder_input_ids_from_labels(batch["labels"])}
-
-    trainer.data_collator = with_decoder_inputs
     trainer.train()
 
     @torch.no_grad()
@@ -246,3 +238,17 @@ def test_a_time_limit_that_binds_ends_a_run_of_mixed_batches(parts, tmp_path):
 def test_the_kind_of_batches_is_checked():
     with pytest.raises(ValueError, match=r"batch_tasks must be one of \['alternated', 'mixed'\], got 'both'"):
         PODTrainingArguments(batch_tasks="both", use_cpu=True)
+
+
+def test_validation_smooths_labels_as_training_does(split, processor, tmp_path):
+    trainer = make_trainer(split, processor, tmp_path, label_smoothing_factor=0.3, per_device_eval_batch_size=64)
+    measured = trainer.evaluate()
+    trainer.args.label_smoothing_factor, trainer.label_smoother = 0.0, None
+    sharp = trainer.evaluate()
+    samples = trainer.eval_dataset["sequential"]
+    batch = trainer.data_collator([samples[index] for index in range(len(samples))])
+    with torch.no_grad():
+        lost = -trainer.model.eval()(**batch).logits.log_softmax(-1)
+    counted = batch["labels"] != -100
+    expected = 0.7 * sharp["eval_sequential_loss"] + 0.3 * lost.mean(-1)[counted].mean().item()
+    assert measured["eval_sequential_loss"] == pytest.approx(expected, rel=1e-4)
