@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from .forked import Script
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,8 +35,10 @@ def run_blocks(blocks: Sequence[str], folder: Path, *, before: str = "", checks:
     script = folder / "script.py"
     script.write_text("\n".join([before, *blocks, checks]), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    finished = subprocess.run(
-        [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    with tempfile.TemporaryDirectory() as printed:
+        out, err = Path(printed) / "out", Path(printed) / "err"
+        process = Script(script.name, (), folder, environment, out, err).start()
+        process.join(timeout=300)
+        process.kill()
+        assert process.exitcode == 0, err.read_text(encoding="utf-8")
+        return out.read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """Ranking metrics against `ranx`, an independent library.
 
-It compiles when it is first used, which takes a minute; so all of that is in this file, and one evaluation over many
-random rankings stands for many small ones.
+It would compile what it computes, which takes more than a minute; its functions are run as the Python that they are.
 """
 
 from __future__ import annotations
@@ -31,6 +30,13 @@ def rankings() -> list[tuple[list[str], list[str]]]:
 
 @pytest.fixture(scope="module")
 def theirs(rankings) -> dict[str, np.ndarray]:
+    numba = pytest.importorskip("numba", reason="ranx is not installed; pip install peft-pod[test]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba.config, "DISABLE_JIT", True)
+        return scores_by_ranx(rankings)
+
+
+def scores_by_ranx(rankings: list[tuple[list[str], list[str]]]) -> dict[str, np.ndarray]:
     ranx = pytest.importorskip("ranx", reason="ranx is not installed; pip install peft-pod[test]")
     qrels = ranx.Qrels({f"u{user:03}": dict.fromkeys(right, 1) for user, (_, right) in enumerate(rankings)})
     run = ranx.Run(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from ..forked import Script
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,24 +28,18 @@ def free_port() -> int:
 
 def run_in_processes(module: str, arguments: Sequence[str], num_processes: int = 2) -> None:
     """Run a module in several processes, and wait until all have ended well."""
-    port = free_port()
-    processes = []
-    for rank in range(num_processes):
-        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_processes)}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                env=environment(**place, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    try:
-        printed = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, text in zip(processes, printed, strict=True):
-        assert process.returncode == 0, text
+    place = {"WORLD_SIZE": str(num_processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    with tempfile.TemporaryDirectory() as folder:
+        printed = [Path(folder) / str(rank) for rank in range(num_processes)]
+        processes = []
+        try:
+            for rank, output in enumerate(printed):
+                own = environment(**place, RANK=str(rank), LOCAL_RANK=str(rank))
+                processes.append(Script(module, arguments, ROOT, own, output, output).start())
+            for process in processes:
+                process.join(timeout=300)
+        finally:
+            for process in processes:
+                process.kill()
+        for process, output in zip(processes, printed, strict=True):
+            assert process.exitcode == 0, output.read_text(encoding="utf-8")
