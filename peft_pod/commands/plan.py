@@ -102,10 +102,10 @@ def make_plan(built: Built, *, limit: int | None, recipe: str | None, building_s
     """
     trainer = built.trainer
     parameters = count_parameters(built.model)
-    planned = trainer.plan_length(built.checkpoint)
+    planned = trainer.plan_length(built.left_by)
     length = {
         **asdict(run_length(trainer)),
-        "steps_done": _steps_done(built.checkpoint),
+        "steps_done": _steps_done(built.left_by),
         "max_minutes": None if planned is None else planned.minutes,
         "asked_steps": None if planned is None else planned.asked,
         "batch_tasks": trainer.args.batch_tasks,

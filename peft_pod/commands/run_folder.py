@@ -33,8 +33,9 @@ class RunFolder:
     `model/` is what `Recommender.from_pretrained` loads and what can go to the Hub; `corpus/` stays at home.
 
     `arguments.json` is what the run was begun with, every argument of it: resuming and evaluating read this file and no
-    other. `config.yaml` is made from it, for people and for `--config`; `log.json` and `metrics.json` are excerpts of
-    `trainer_state.json` and `report.json`. Nothing reads those four back, so they may be edited or removed.
+    other, but for `trainer_state.json`, by which a run that keeps no checkpoints knows how it ended. `config.yaml` is
+    made from the arguments, for people and for `--config`; `log.json` and `metrics.json` are excerpts of the Trainer's
+    state and of `report.json`. Nothing reads those three back, so they may be edited or removed.
     """
 
     path: Path
@@ -213,6 +214,19 @@ class RunFolder:
             f"--output-dir {self.path} holds no checkpoint to resume from: the run ended before the first was "
             "written; begin it anew with --overwrite"
         )
+
+    def ended_state(self) -> str:
+        """The folder that has the Trainer's state of a run that ended and kept no checkpoints: this one.
+
+        Raises:
+            FileNotFoundError: it is missing.
+        """
+        if not self.trainer_state.is_file():
+            raise FileNotFoundError(
+                f"{self.trainer_state} is missing, which says how long the run was trained: put it back, or evaluate "
+                f"the run by `peft-pod evaluate --run {self.path}`"
+            )
+        return str(self.path)
 
     @contextmanager
     def saving_model(self) -> Iterator[Path]:

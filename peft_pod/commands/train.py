@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 from datasets import disable_progress_bars
 from peft import PeftModel
-from transformers import set_seed
+from transformers import TrainerState, set_seed
 
 from peft_pod.audit import Audit
 from peft_pod.corpus import Corpus, Part, Split
@@ -87,9 +87,8 @@ def train(
     built = build(corpus_arguments, model_arguments, training_arguments)
     folder, trainer = built.folder, built.trainer
     state = process_state()
-    # A run that keeps no checkpoints had ended its training where it has a model.
-    had_ended = built.resumed and built.checkpoint is None
-    planned = None if had_ended else trainer.plan_length(built.checkpoint)
+    had_ended = built.had_ended
+    planned = trainer.plan_length(built.left_by)
     # Only now, when all arguments have proved usable in all processes, is anything written, or an older run replaced.
     state.wait_for_everyone()
     if state.is_main_process:
@@ -99,10 +98,8 @@ def train(
             folder.clear()
         write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
         fingerprint = built.corpus.fingerprint
-        # How long a run with a time limit was planned is known no more once it has ended without a checkpoint.
-        if not had_ended or training_arguments.max_minutes is None:
-            again = rerun_config(built.rerun_values(planned), recipe=recipe, fingerprint=fingerprint)
-            write_text(folder.config, again)
+        again = rerun_config(built.rerun_values(planned), recipe=recipe, fingerprint=fingerprint)
+        write_text(folder.config, again)
         write_text(folder.environment, json.dumps(environment(), indent=2))
         if folder.saved_corpus() is None:
             built.corpus.save_to_disk(folder.corpus)
@@ -111,6 +108,7 @@ def train(
     seconds = None
     if had_ended:
         trainer.load_weights(folder.model)
+        trainer.state = TrainerState.load_from_json(str(folder.trainer_state))
     else:
         seconds = trainer.train(resume_from_checkpoint=built.checkpoint).metrics.get("train_runtime")
     seen = trainer.seen()
@@ -187,6 +185,20 @@ class Built:
     trainer: PODTrainer
     resumed: bool
     added_tasks: tuple[str, ...] | None
+
+    @property
+    def had_ended(self) -> bool:
+        """Whether training is done: a run that keeps no checkpoints has a model only then."""
+        return self.resumed and self.checkpoint is None
+
+    @property
+    def left_by(self) -> str | None:
+        """The folder that says how far the run was trained before; `None` for a new one.
+
+        Raises:
+            FileNotFoundError: a run that had ended has lost its Trainer's state.
+        """
+        return self.folder.ended_state() if self.had_ended else self.checkpoint
 
     def described(self) -> dict[str, dict[str, Any]]:
         """The arguments by section, those of the Trainer left out."""

@@ -90,6 +90,33 @@ def test_going_on_needs_the_same_limit_and_times_nothing(limited, tmp_path, monk
     assert (json.loads(planned.out)["length"]["steps"], json.loads(planned.out)["length"]["steps_done"]) == (6, 6)
 
 
+def test_a_run_without_checkpoints_knows_how_it_ended(tmp_path, monkeypatch):
+    """As where the evaluation was interrupted; the plan of a run that has ended takes its length over, too."""
+    options = {**OPTIONS, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    monkeypatch.setattr(TimeLimited, "_agreed_costs", lambda self: Costs(step=10.0))
+    assert train(options, tmp_path / "run").status == 0
+    before = contents(tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    monkeypatch.setattr(TimeLimited, "_agreed_costs", lambda self: pytest.fail("timed again"))
+    plan = train(options, tmp_path / "run", "--resume_from_checkpoint", "true", "--dry-run", "--json")
+    done = train(options, tmp_path / "run", "--resume_from_checkpoint", "true")
+    assert (plan.status, done.status) == (0, 0), done.err
+    length = json.loads(plan.out)["length"]
+    assert (length["steps"], length["steps_done"], length["asked_steps"]) == (5, 5, 10)
+    after = contents(tmp_path / "run")
+    assert after["config.yaml"] == before["config.yaml"]
+    metrics = [json.loads(files["metrics.json"]) for files in (before, after)]
+    assert metrics[1]["training/planned_steps"] == metrics[1]["training/steps"] == 5
+    # What it saw and how long that took is of the process that trained it.
+    gone = {name for name, value in metrics[1].items() if value != metrics[0][name]}
+    assert gone == {f"training/{name}" for name in ("seconds", "samples", "samples_per_second", "tokens_per_second")}
+
+    (tmp_path / "run" / "trainer_state.json").unlink()
+    done = train(options, tmp_path / "run", "--resume_from_checkpoint", "true")
+    assert done.status == 2
+    assert "trainer_state.json is missing, which says how long the run was trained: put it back" in done.err
+
+
 def test_what_a_kill_leaves_while_a_checkpoint_is_timed_is_in_no_ones_way(tmp_path):
     left = tmp_path / "run" / "checkpoints" / ".unfinished" / "tmpabc" / ".unfinished" / "saving" / "half"
     left.parent.mkdir(parents=True)

@@ -151,8 +151,9 @@ def test_a_run_that_keeps_no_checkpoints_is_not_trained_again(tmp_path, monkeypa
     assert done.status == 0, done.err
     after = contents(tmp_path / "run")
     assert after.keys() == before.keys()
-    for name in ("report.json", "ranks.parquet", "log.json", "model/adapter_model.safetensors"):
+    for name in ("report.json", "ranks.parquet", "log.json", "trainer_state.json", "model/adapter_model.safetensors"):
         assert after[name] == before[name]
+    assert json.loads(after["metrics.json"])["training/steps"] == 2
 
 
 def test_a_loss_that_is_no_number(tmp_path, monkeypatch):
