@@ -60,6 +60,20 @@ def repeated(encoded: EncodedInteractions, rows: IntArray, keep: Repeats) -> Int
     return np.sort(order[:-1][same] if keep == "last" else order[1:][same])
 
 
+def latest(encoded: EncodedInteractions, rows: IntArray, count: int) -> IntArray:
+    """Places, among `rows`, of the last interactions of each user.
+
+    Args:
+        encoded: the interactions by positions.
+        rows: the interactions that are looked at, in order.
+        count: how many of each user, or all where there are fewer. Among equal times the order of the table decides.
+    """
+    users = encoded.users[rows]
+    order = np.lexsort((encoded.times[rows], users))
+    ends = np.searchsorted(users[order], users[order], side="right")
+    return np.sort(order[ends - np.arange(len(order)) <= count])
+
+
 def below_rating(interactions: Dataset, rows: IntArray, threshold: float) -> tuple[IntArray, IntArray]:
     """Places, among `rows`, of interactions rated below `threshold`, and of those without a rating.
 

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import DatasetDict
 
 from .encoding import EncodedInteractions, encode, positions
-from .filters import Repeats, below_rating, exact_duplicates, repeated
+from .filters import Repeats, below_rating, exact_duplicates, latest, repeated
 from .kcore import k_core_rows
 from .ragged import IntArray
 from .rows import kept_rows
@@ -35,6 +35,9 @@ class PrepareOptions:
         k_core_users: the fewest interactions of a user that stays; 0 for no threshold.
         k_core_items: likewise of an item. Users and items are dropped until all that are left have enough. Items that
             don't are dropped from the catalogue too.
+        drop_last: drop so many interactions of each user, the latest ones; among equal times the order of the table
+            decides, as in a split. With 1, what leave-one-out then calls the test part is the validation part of the
+            whole corpus: choices can be made by the protocol of the test without reading its items.
         drop_unused_items: drop items without an interaction from the catalogue.
 
     Raises:
@@ -46,6 +49,7 @@ class PrepareOptions:
     min_rating: float | None = None
     k_core_users: int = 0
     k_core_items: int = 0
+    drop_last: int = 0
     drop_unused_items: bool = False
 
     def __post_init__(self) -> None:
@@ -54,7 +58,7 @@ class PrepareOptions:
         rating = self.min_rating
         if rating is not None and (isinstance(rating, bool) or not isinstance(rating, Real) or not np.isfinite(rating)):
             raise ValueError(f"min_rating must be a finite number or None, got {self.min_rating!r}")
-        for name in ("k_core_users", "k_core_items"):
+        for name in ("k_core_users", "k_core_items", "drop_last"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
@@ -102,6 +106,7 @@ def prepare(corpus: Corpus, options: PrepareOptions) -> Corpus:
         (options.repeats != "keep", _drop_repeats),
         (options.min_rating is not None, _drop_low_ratings),
         (options.k_core_users > 0 or options.k_core_items > 0, _k_core),
+        (options.drop_last > 0, _drop_last),
         (options.drop_unused_items, _drop_unused_items),
     ]
     steps: list[Step] = []
@@ -153,6 +158,16 @@ def _k_core(state: _State, options: PrepareOptions) -> tuple[_State, Step]:
     }
     settings = {"users": options.k_core_users, "items": options.k_core_items}
     return replace(state, rows=rows[kept], catalogue=state.catalogue & enough), Step("k-core", settings, counts)
+
+
+def _drop_last(state: _State, options: PrepareOptions) -> tuple[_State, Step]:
+    dropped = latest(state.encoded, state.rows, options.drop_last)
+    users = state.encoded.users[state.rows]
+    counts = {
+        "interactions dropped": len(dropped),
+        "users without an interaction left": len(np.unique(users)) - len(np.unique(np.delete(users, dropped))),
+    }
+    return state.without(dropped), Step("drop last", {"interactions": options.drop_last}, counts)
 
 
 def _drop_unused_items(state: _State, options: PrepareOptions) -> tuple[_State, Step]:

@@ -149,6 +149,20 @@ def test_unused_items_stay_unless_dropped():
     assert prepared.split().train.item_ids == ["b", "d"]
 
 
+def test_without_the_last_the_test_part_is_the_validation_part_of_the_whole():
+    rows: list[Row] = [(user, item, 1, 1.0, "") for user in "uv" for item in "fdbeca"]  # the table's order decides
+    whole = corpus_of(rows)
+    split, shorter = whole.split(), whole.prepare(drop_last=1)
+    assert shorter.steps[-1] == Step(
+        "drop last", {"interactions": 1}, {"interactions dropped": 2, "users without an interaction left": 0}
+    )
+    assert shorter.split().test_items.tolist() == split.validation_items.tolist()
+    for user in range(2):
+        assert shorter.split().history(user, "test").tolist() == split.history(user, "validation").tolist()
+    few = corpus_of([*rows, ("w", "a", 9, 1.0, "")]).prepare(drop_last=1)
+    assert few.steps[-1].counts == {"interactions dropped": 3, "users without an interaction left": 1}
+
+
 def test_steps_follow_those_before_and_stay_with_the_corpus(tmp_path):
     read = Step("read", {}, {"lines": 11})
     corpus = Corpus.from_tables("x", hand_made_corpus().tables, [read])
@@ -169,6 +183,7 @@ def test_steps_follow_those_before_and_stay_with_the_corpus(tmp_path):
         ({"min_rating": "4"}, "min_rating must be a finite number or None, got '4'"),
         ({"k_core_users": -1}, "k_core_users must be a whole number from 0, got -1"),
         ({"k_core_items": 2.5}, "k_core_items must be a whole number from 0, got 2.5"),
+        ({"drop_last": -1}, "drop_last must be a whole number from 0, got -1"),
         ({"kcore": 5}, "prepare has no option 'kcore'; its options are drop_duplicates, repeats"),
     ],
 )
@@ -200,6 +215,7 @@ short_rows = st.lists(
         min_rating=st.sampled_from([None, 2.0]),
         k_core_users=st.integers(0, 2),
         k_core_items=st.integers(0, 2),
+        drop_last=st.integers(0, 2),
         drop_unused_items=st.booleans(),
     ),
 )
@@ -222,6 +238,10 @@ def test_equals_rules_applied_row_by_row(rows: list[Row], options: PrepareOption
         if core == left:
             break
         left = core
+    if options.drop_last:
+        ordered = [sorted((row for row in left if row[0] == user), key=lambda row: row[2]) for user in "uvw"]
+        last = {id(row) for rows_of_user in ordered for row in rows_of_user[-options.drop_last :]}
+        left = [row for row in left if id(row) not in last]
     sentences = sorted({(row[0], row[1]) for row in rows})
     corpus = corpus_of(rows, sentences=sentences)
     arguments = {name: getattr(options, name) for name in PrepareOptions.__dataclass_fields__}
