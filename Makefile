@@ -21,12 +21,13 @@ demo: $(STAMP)
 	$(BIN)/peft-pod train --config examples/demo.yaml --output-dir $(RUN) --overwrite
 	$(BIN)/peft-pod recommend --run $(RUN) --num-users 5 --explain
 
+# A file goes to one process, so that what its tests share is made once.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 # The tuner and the HTTP service on the oldest versions that setup.cfg allows.
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow and not gpu" tests/tuner tests/examples/test_http_service.py
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" tests/tuner tests/examples/test_http_service.py
 
 $(OLDEST)/.installed: setup.cfg pyproject.toml constraints-oldest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)

@@ -1,7 +1,7 @@
 """Processes of their own that have imported everything before they begin.
 
 Imports take longer than what most of them do, so one process does them once, and is then forked for each. What has to
-begin with an empty interpreter, such as an example as somebody would start it, is started by `subprocess` instead.
+begin with an empty interpreter, such as what is tested for its imports or its memory, is started by `subprocess` instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["peft_pod.commands.train", "peft_pod.commands.recommend", "transformers.trainer"])
@@ -60,3 +62,27 @@ class Script:
             runpy.run_path(self.name, run_name="__main__")
         else:
             runpy.run_module(self.name, run_name="__main__", alter_sys=True)
+
+
+def run_script(
+    name: str, *arguments: str, folder: Path, environment: Mapping[str, str], seconds: float = 240
+) -> CompletedProcess[str]:
+    """Run a script and wait for it, as `subprocess.run` does.
+
+    Args:
+        name: as for `Script`, like the rest.
+        arguments: likewise.
+        folder: likewise.
+        environment: likewise.
+        seconds: after which it is killed; its exit status is then negative.
+    """
+    with TemporaryDirectory() as place:
+        out, err = Path(place) / "out", Path(place) / "err"
+        process = Script(name, arguments, folder, environment, out, err).start()
+        process.join(seconds)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        printed = [path.read_text(encoding="utf-8") if path.exists() else "" for path in (out, err)]
+    status = process.exitcode if process.exitcode is not None else -1
+    return CompletedProcess([name, *arguments], status, *printed)

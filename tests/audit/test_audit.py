@@ -34,16 +34,19 @@ def audited(name: str, indexing: str) -> Audit:
         return audit(corpus(name), indexing)
 
 
-@pytest.mark.parametrize("name", ["small", "embedded", "movielens-100k", "amazon-2014/beauty"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "small",
+        pytest.param("embedded", marks=pytest.mark.slow),
+        pytest.param("movielens-100k", marks=pytest.mark.slow),
+        "amazon-2014/beauty",
+        pytest.param("amazon-2014/sports", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_schemes_that_do_not_leak(name: str, scheme: str) -> None:
     assert audited(name, scheme).findings == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_schemes_that_do_not_leak_on_sports(scheme: str) -> None:
-    assert audited("amazon-2014/sports", scheme).findings == []
 
 
 @pytest.mark.parametrize("name", ["small", "embedded", "movielens-100k"])

@@ -24,7 +24,7 @@ MIB = 2**20
 @pytest.mark.parametrize(
     ("few", "many", "history", "rows_per_group", "least"),
     [
-        (3_000, 40_000, 60, 40_000, 65),
+        pytest.param(3_000, 40_000, 60, 40_000, 65, marks=pytest.mark.slow),
         pytest.param(100_000, 1_000_000, 8, 50_000, 220, marks=pytest.mark.slow),
         pytest.param(100_000, 1_000_000, 8, 1_000_000, 220, marks=pytest.mark.slow),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from peft_pod.version import __version__
 
+from ..forked import run_script
 from ..training.launching import ROOT, environment
 from .runs import flags, read, small, train
 
@@ -24,7 +25,7 @@ def start(*command, folder):
 def test_the_module_is_the_console_script(tmp_path):
     done = start("-m", "peft_pod", "--version", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
-    done = start("-m", "peft_pod", "bake", folder=tmp_path)
+    done = run_script("peft_pod", "bake", folder=tmp_path, environment=environment())
     assert done.returncode == 2
     assert done.stderr.startswith("peft-pod: unknown verb 'bake'")
 

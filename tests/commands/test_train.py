@@ -82,7 +82,14 @@ class _StopsAt(TrainerCallback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("mode", [{}, {"train_base": False, "lora_r": 2}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param({}, id="full"),
+        # That a Trainer goes on as before in every mode is tested below the commands.
+        pytest.param({"train_base": False, "lora_r": 2}, id="lora", marks=pytest.mark.slow),
+    ],
+)
 def test_resuming_ends_as_if_nothing_had_happened(tmp_path, monkeypatch, mode):
     """With dropout, and with the best of all checkpoints kept, those before the interruption among them."""
     options = small(

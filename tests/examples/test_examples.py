@@ -10,22 +10,21 @@ from pathlib import Path
 from peft_pod.generation import Recommender
 
 from ..commands.test_train import FILES
+from ..forked import run_script
 from ..training.launching import ROOT, environment
 
 EXAMPLES = ROOT / "examples"
 
 
-def run(*command: object, folder: Path) -> str:
-    """Run a command somewhere else than in the repository; what it printed on standard output."""
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=folder, env=environment(), capture_output=True, text=True, timeout=240
-    )
+def run(name: str, *options: str, folder: Path) -> str:
+    """Run an example somewhere else than in the repository; what it printed on standard output."""
+    done = run_script(str(EXAMPLES / name), *options, folder=folder, environment=environment())
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_peft_on_your_own_data(tmp_path):
-    printed = run(EXAMPLES / "peft_on_your_own_data.py", folder=tmp_path)
+    printed = run("peft_on_your_own_data.py", folder=tmp_path)
     losses = [float(line.rpartition(" ")[2]) for line in printed.splitlines() if line.startswith("step ")]
     assert len(losses) == 4
     assert losses[-1] < 0.05 < losses[0]
@@ -36,7 +35,7 @@ def test_peft_on_your_own_data(tmp_path):
 
 def test_full_recommender(tmp_path):
     options = ["--output-dir", "run", "--num-users", "40"]
-    printed = run(EXAMPLES / "full_recommender.py", *options, folder=tmp_path)
+    printed = run("full_recommender.py", *options, folder=tmp_path)
     assert "sequential: test, full catalogue, history excluded, 20 beams, leave-one-out, 40 users" in printed
     recommender = Recommender.from_pretrained(tmp_path / "run" / "model")
     best = recommender.recommend(recommender.catalogue.user_ids[0], k=5)
@@ -45,10 +44,13 @@ def test_full_recommender(tmp_path):
 
 
 def test_multi_process(tmp_path):
-    launch = ["-m", "accelerate.commands.launch"]
-    config = ["--config_file", EXAMPLES / "accelerate_configs" / "cpu_2_processes.yaml"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    config = ["--config_file", str(EXAMPLES / "accelerate_configs" / "cpu_2_processes.yaml")]
     options = ["--output-dir", "run", "--num-users", "60", "--max-steps", "4"]
-    printed = run(*launch, *config, EXAMPLES / "multi_process.py", *options, folder=tmp_path)
+    command = [*launch, *config, str(EXAMPLES / "multi_process.py"), *options]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout
     assert printed.splitlines()[0] == "2 processes"
     assert printed.count("sequential: test, full catalogue") == 1
     arguments = json.loads((tmp_path / "run" / "arguments.json").read_text(encoding="utf-8"))
@@ -59,7 +61,7 @@ def test_multi_process(tmp_path):
 
 
 def test_fourth_task(tmp_path):
-    printed = run(EXAMPLES / "fourth_task.py", folder=tmp_path)
+    printed = run("fourth_task.py", folder=tmp_path)
     # Ten vectors of width 64, and nothing else.
     assert "trainable params: 640 || all params: 169,984 ||" in printed
     assert printed.splitlines()[-4:] == [

@@ -165,7 +165,7 @@ def test_early_stopping_counts_consecutive_epochs(split, processor, tmp_path):
     assert trainer.state.best_metric == 3.0
 
 
-@pytest.mark.parametrize("interrupted_after", [1, 2, 5, 6])
+@pytest.mark.parametrize("interrupted_after", [2, 6])
 def test_early_stopping_counts_on_after_resuming(split, processor, tmp_path, interrupted_after):
     """Trap: by default the Trainer forgets the count, and would train for longer than a run without interruption."""
     losses = [5.0, 4.0, 4.5, 3.0, 3.5, 3.2, 9.0, 1.0, 1.0, 1.0]

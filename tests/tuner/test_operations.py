@@ -30,7 +30,10 @@ modes = pytest.mark.parametrize("mode", list(MODES))
 numbers_of_prompts = pytest.mark.parametrize("prompts", [3, 0])
 shared_base_modes = pytest.mark.parametrize("mode", ["frozen", "lora"])
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles for the CPU by g++")
+compiles_for_long = (
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles for the CPU by g++"),
+)
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 NOTHING_ADDED = {"num_virtual_tokens": 0, "whole_word_embedding": False}
@@ -630,8 +633,8 @@ def test_autocast(architecture, mode):
     [
         ("t5", "lora", "aot_eager"),
         ("bart", "frozen", "aot_eager"),
-        pytest.param("t5", "full", "inductor", marks=needs_compiler),
-        pytest.param("bart", "lora", "inductor", marks=needs_compiler),
+        pytest.param("t5", "full", "inductor", marks=compiles_for_long),
+        pytest.param("bart", "lora", "inductor", marks=compiles_for_long),
     ],
 )
 def test_compiles_whole_forward_and_backward(architecture, mode, backend):
