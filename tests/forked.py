@@ -1,7 +1,7 @@
 """Processes of their own that have imported everything before they begin.
 
 Imports take longer than what most of them do, so one process does them once, and is then forked for each. What has to
-begin with an empty interpreter, such as what is tested for its imports or its memory, is started by `subprocess` instead.
+begin with an empty interpreter, such as what is tested for its memory, is started by `subprocess` instead.
 """
 
 from __future__ import annotations

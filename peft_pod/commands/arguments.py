@@ -73,6 +73,10 @@ class CorpusArguments(DataArguments):
             "choices": list(get_args(Segments)),
         },
     )
+    history_dropout: float = field(
+        default=0.0,
+        metadata={"help": "The share of the items of a history that a training sample leaves out at random."},
+    )
     num_negatives: int = field(default=99, metadata={"help": "Wrong candidates of the top-N task."})
     candidates_in: str = field(
         default="prompt",

@@ -287,7 +287,9 @@ def build(
         model,
         training_arguments,
         processor=processor,
-        train_dataset=TrainingSamples(split.train, processor, seed=seed),
+        train_dataset=TrainingSamples(
+            split.train, processor, seed=seed, history_dropout=corpus_arguments.history_dropout
+        ),
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
         rank_validation=validation_ranking(split, processor, corpus_arguments, training_arguments, settings.item_beams),
     )

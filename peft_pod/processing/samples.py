@@ -17,6 +17,9 @@ from .collator import BARE, BARE_COLUMNS
 from .processor import PODProcessor
 from .sampler import SampleKey
 
+HISTORY = "history"
+"""The field of templates that the items a user took fill."""
+
 
 class TrainingSamples(Dataset[dict[str, Any]]):
     """Training samples of all tasks, encoded when asked for.
@@ -28,15 +31,22 @@ class TrainingSamples(Dataset[dict[str, Any]]):
         train: the training part.
         processor: holds the tasks and encodes the samples.
         seed: of everything that is drawn.
+        history_dropout: the share of the items of histories that are left out at random, against learning histories by
+            heart; from 0 (none) to below 1. At least one item of each history stays.
 
     Raises:
-        ValueError: the corpus has no samples for one of the tasks.
+        ValueError: the corpus has no samples for one of the tasks, or the share is none.
     """
 
-    def __init__(self, train: TrainingPart, processor: PODProcessor, *, seed: int = 0) -> None:
+    def __init__(
+        self, train: TrainingPart, processor: PODProcessor, *, seed: int = 0, history_dropout: float = 0.0
+    ) -> None:
+        if not 0 <= history_dropout < 1:
+            raise ValueError(f"history_dropout must be a share from 0 to below 1, got {history_dropout}")
         self.train = train
         self.processor = processor
         self.seed = seed
+        self.history_dropout = history_dropout
         self.bare_too = False
         self.sizes = [task.training_size(train) for task in processor.tasks]
         for task, size in zip(processor.tasks, self.sizes, strict=True):
@@ -52,7 +62,11 @@ class TrainingSamples(Dataset[dict[str, Any]]):
     def sample(self, key: SampleKey) -> Sample:
         """Draw the sample of a key."""
         rng = np.random.default_rng((self.seed, key.round, key.task, key.index))
-        return self.processor.tasks[key.task].training_sample(self.train, key.index, rng)
+        sample = self.processor.tasks[key.task].training_sample(self.train, key.index, rng)
+        history = sample.items.get(HISTORY, ())
+        if self.history_dropout == 0 or len(history) == 0:
+            return sample
+        return replace(sample, items={**sample.items, HISTORY: thinned(history, self.history_dropout, rng)})
 
     def with_bare_questions(self) -> TrainingSamples:
         """The same samples, each of them encoded by the task's bare template too: `bare_input_ids` and so on."""
@@ -114,6 +128,23 @@ class EvaluationSamples(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.processor(self.samples[index], self.task)
+
+
+def thinned(items: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:
+    """The items without a share of them, left out at random; one of them where all would be.
+
+    Args:
+        items: at least one.
+        share: how likely each is left out.
+        rng: draws.
+
+    Example:
+        >>> thinned([4, 7, 1, 3], 0.5, np.random.default_rng(0))
+        [4]
+    """
+    draws = rng.random(len(items))
+    kept = np.flatnonzero(draws >= share).tolist()
+    return [items[place] for place in kept or [int(draws.argmax())]]
 
 
 def limited(samples: Sequence[Sample], limit: int | None, seed: int) -> Sequence[Sample]:

@@ -4,6 +4,7 @@ import itertools
 import pickle
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -193,9 +194,29 @@ def test_training_samples_follow_from_their_key_alone(split):
     assert len({str(samples[SampleKey(0, 0, number)]) for number in range(30)}) > 5
 
 
-def test_a_task_without_samples_is_an_error(split):
-    from dataclasses import replace
+def test_history_dropout_thins_the_histories_that_are_trained_on(split):
+    """Each sample is the same but for its history, of which items are left out and none is moved."""
+    whole = TrainingSamples(split.train, make_processor(split), seed=5)
+    thin = TrainingSamples(split.train, make_processor(split), seed=5, history_dropout=0.4)
+    before = after = expected = 0.0
+    for key in (SampleKey(0, number, epoch) for epoch in range(20) for number in range(whole.sizes[0])):
+        first, second = whole.sample(key), thin.sample(key)
+        history, kept = first.items["history"], second.items["history"]
+        left = iter(history)
+        assert all(item in left for item in kept)  # in the same order
+        assert len(kept) >= 1
+        assert replace(second, items=first.items) == first
+        assert thin.sample(key) == second
+        before, after = before + len(history), after + len(kept)
+        expected += 0.6 * len(history) + 0.4 ** len(history)
+    assert abs(after - expected) < 4 * (0.24 * before) ** 0.5
+    explanation = SampleKey(2, 1, 0)
+    assert thin.sample(explanation) == whole.sample(explanation)
+    with pytest.raises(ValueError, match=r"history_dropout must be a share from 0 to below 1, got 1\.0"):
+        TrainingSamples(split.train, make_processor(split), history_dropout=1.0)
 
+
+def test_a_task_without_samples_is_an_error(split):
     train = replace(split.train, explanations=[])
     with pytest.raises(ValueError, match="no training samples for the task 'explanation'; it has no explanations"):
         TrainingSamples(train, make_processor(split))
