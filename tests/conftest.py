@@ -20,6 +20,6 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what the imports left: a Trainer calls it whenever it ends, a third of a second each."""
+    """Spare the garbage collector what imports left: a Trainer calls it whenever it ends, a third of a second each."""
     gc.collect()
     gc.freeze()
