@@ -45,7 +45,13 @@ class DataArguments:
     explanations_from_reviews: bool = field(
         default=False, metadata={"help": "Choose a sentence of each review that mentions a feature, to be explained."}
     )
-    split: str = field(default="leave-one-out", metadata={"help": "leave-one-out or temporal; see docs/corpus.md."})
+    split: str = field(
+        default="leave-one-out",
+        metadata={
+            "help": "leave-one-out, leave-one-out-refit (validation items are trained on too) or temporal; see "
+            "docs/corpus.md."
+        },
+    )
     split_options: list[str] = field(
         default_factory=list, metadata={"help": "Settings of the split, as name=value, such as test_fraction=0.1."}
     )

@@ -128,6 +128,8 @@ def _split(split: Split) -> str:
         "leave-one-out": "The last item of each user is the test item, the one before it the validation item; the rest "
         "is the training part. Rows with equal times keep their order. When the test item is predicted, the validation "
         "item is known.",
+        "leave-one-out-refit": "The last item of each user is the test item; all before it is the training part: for "
+        "the last training, once all choices are made. Rows with equal times keep their order.",
         "temporal": "The training part is everything before the first cut. A user's validation item is their first one "
         "between the cuts, their test item the first one from the second cut on; all before the part's cut is known.",
     }.get(split.name, "See the documentation of `peft_pod.corpus`.")

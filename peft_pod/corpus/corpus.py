@@ -30,7 +30,7 @@ from .fingerprint import tables_fingerprint
 from .pod_export import write_pod_folder
 from .prepare import PrepareOptions, prepare
 from .schema import REQUIRED_COLUMNS, CorpusFormatError, conform
-from .split import LeaveOneOut, Split, leave_one_out
+from .split import LeaveOneOut, RefitLeaveOneOut, Split, leave_one_out, leave_one_out_refit
 from .steps import Step
 from .temporal import TemporalSplit, refuse_places, temporal_split
 from .timestamps import BadTimestamps, drop_bad_timestamps, only_places
@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 
 _SAVED_FILES = frozenset({NAME_FILE, "dataset_dict.json", *REQUIRED_COLUMNS})
 """What `save_to_disk` writes, and may replace."""
-_SPLITS: dict[str, Callable[..., Split]] = {LeaveOneOut.name: leave_one_out, TemporalSplit.name: temporal_split}
+_SPLITS: dict[str, Callable[..., Split]] = {
+    LeaveOneOut.name: leave_one_out,
+    RefitLeaveOneOut.name: leave_one_out_refit,
+    TemporalSplit.name: temporal_split,
+}
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,8 @@ class Corpus:
         """Divide the corpus into a training, a validation and a test part.
 
         Args:
-            name: `"leave-one-out"` (`peft_pod.corpus.split.leave_one_out`, no settings) or `"temporal"`
+            name: `"leave-one-out"` (`peft_pod.corpus.split.leave_one_out`, no settings), `"leave-one-out-refit"`
+                (`leave_one_out_refit`, for the last training, no settings) or `"temporal"`
                 (`peft_pod.corpus.temporal.temporal_split`: two cuts, or two fractions).
             settings: of the kind of split.
 

@@ -20,13 +20,13 @@ from peft_pod.files import new_folder, write_text
 
 from .parts import PARTS, Explanation, ExplanationColumns, TrainingPart
 from .ragged import Ragged
-from .split import LeaveOneOut, Split
+from .split import LeaveOneOut, RefitLeaveOneOut, Split
 from .steps import Step
 from .temporal import TemporalSplit
 
 SETTINGS_FILE = "split.json"
 _FORMAT = 1
-_KINDS: dict[str, type[Split]] = {kind.name: kind for kind in (LeaveOneOut, TemporalSplit)}
+_KINDS: dict[str, type[Split]] = {kind.name: kind for kind in (LeaveOneOut, RefitLeaveOneOut, TemporalSplit)}
 _NUMBERS = (
     "sequences", "sequence_ends", "timestamps", "later", "later_ends", "known_later", "validation_items", "test_items"
 )  # fmt: skip

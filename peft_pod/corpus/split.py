@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,10 @@ from .ragged import IntArray, Ragged
 from .schema import arrow_column
 from .steps import Step
 
-__all__ = ["Explanation", "IntArray", "LeaveOneOut", "PARTS", "Part", "Split", "TrainingPart", "leave_one_out"]
+__all__ = [
+    "Explanation", "IntArray", "LeaveOneOut", "PARTS", "Part", "RefitLeaveOneOut", "Split", "TrainingPart",
+    "leave_one_out", "leave_one_out_refit",
+]  # fmt: skip
 
 MIN_HISTORY = 3
 """Users with fewer interactions than this are kept for training whole: nothing of theirs is held out."""
@@ -145,6 +148,24 @@ class LeaveOneOut(Split):
     name = "leave-one-out"
 
 
+@dataclass(frozen=True, repr=False)
+class RefitLeaveOneOut(LeaveOneOut):
+    """Leave-one-out for the last training, once all choices are made: the validation items are trained on too.
+
+    The test items are those of leave-one-out, with the same histories, so that a model which knows what would be known
+    when it is put to use can be compared with one that does not. There is no validation part.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> corpus = load_corpus("embedded", num_users=50)
+        >>> split, refit = corpus.split(), corpus.split("leave-one-out-refit")
+        >>> (split.test_items == refit.test_items).all(), len(refit.evaluated_users("validation"))
+        (np.True_, 0)
+    """
+
+    name = "leave-one-out-refit"
+
+
 def leave_one_out(
     interactions: Dataset, items: Dataset, explanations: Dataset | None = None, *, data_fingerprint: str | None = None
 ) -> LeaveOneOut:
@@ -165,13 +186,49 @@ def leave_one_out(
         CorpusFormatError: an interaction or explanation names an item or a user that the corpus does not have, or the
             catalogue names an item twice.
     """
+    tables = (interactions, items, explanations)
+    return _hold_out(LeaveOneOut, ("validation", "test"), *tables, data_fingerprint=data_fingerprint)
+
+
+def leave_one_out_refit(
+    interactions: Dataset, items: Dataset, explanations: Dataset | None = None, *, data_fingerprint: str | None = None
+) -> RefitLeaveOneOut:
+    """Split a corpus as `leave_one_out` does, and leave the validation items, and sentences about them, in training.
+
+    Args:
+        interactions: as for `leave_one_out`, like the rest.
+        items: likewise.
+        explanations: likewise.
+        data_fingerprint: likewise.
+
+    Raises:
+        CorpusFormatError: likewise.
+    """
+    return _hold_out(RefitLeaveOneOut, ("test",), interactions, items, explanations, data_fingerprint=data_fingerprint)
+
+
+_LeaveOneOut = TypeVar("_LeaveOneOut", bound=LeaveOneOut)
+
+
+def _hold_out(
+    kind: type[_LeaveOneOut],
+    parts: tuple[Part, ...],
+    interactions: Dataset,
+    items: Dataset,
+    explanations: Dataset | None,
+    *,
+    data_fingerprint: str | None,
+) -> _LeaveOneOut:
+    """Hold out the last items of each user, one for each of the parts, in that order."""
     encoded = encode(interactions, items)
     taken, times = encoded.by_user(encoded.items), encoded.by_user(encoded.times)
     held_out = taken.lengths >= MIN_HISTORY
-    lengths = taken.lengths - 2 * held_out
+    lengths = taken.lengths - len(parts) * held_out
     (train_items, later), train_times = taken.split(lengths), times.split(lengths)[0]
-    validation, test = (np.full(encoded.num_users, -1, dtype=np.int64) for _ in range(2))
-    validation[held_out], test[held_out] = later.values[0::2], later.values[1::2]
+    targets: dict[str, IntArray] = {part: np.full(encoded.num_users, -1, dtype=np.int64) for part in PARTS[1:]}
+    for place, part in enumerate(parts):
+        targets[part][held_out] = later.values[place :: len(parts)]
+    validation, test = targets["validation"], targets["test"]
 
     def part_numbers(users: IntArray, about: IntArray) -> IntArray:
         return np.select([test[users] == about, validation[users] == about], [2, 1], 0)
@@ -181,20 +238,24 @@ def leave_one_out(
     counts = {
         "users": encoded.num_users,
         "training interactions": len(train_items.values),
-        "users with a validation and a test item": int(held_out.sum()),
+        f"users with a {' and a '.join(parts)} item": int(held_out.sum()),
         f"users with fewer than {MIN_HISTORY} interactions, kept for training whole": int((~held_out).sum()),
-        "users whose validation item shares its time with the item before": _ties(times, held_out, from_end=2),
-        "users whose test item shares its time with the item before": _ties(times, held_out, from_end=1),
+        **{
+            f"users whose {part} item shares its time with the item before": _ties(
+                times, held_out, from_end=len(parts) - place
+            )
+            for place, part in enumerate(parts)
+        },
         "test items that do not occur in training": unseen(test, train_items.values),
     }
-    return LeaveOneOut(
+    return kind(
         train=training_part(encoded, items, train_items, train_times, by_part.get("train", [])),
         validation_items=validation,
         test_items=test,
         held_out_explanations={part: by_part.get(part, []) for part in PARTS[1:]},
         later=later,
-        known_later=held_out.astype(np.int64),
-        step=Step(f"split {LeaveOneOut.name}", {"min_history": MIN_HISTORY}, counts),
+        known_later=(len(parts) - 1) * held_out.astype(np.int64),
+        step=Step(f"split {kind.name}", {"min_history": MIN_HISTORY}, counts),
         data_fingerprint=data_fingerprint or fingerprint_of(interactions, items, explanations),
     )
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, TrainerCallback
 
 from peft_pod.corpus import Corpus
 from peft_pod.generation import Recommender
+from peft_pod.metrics import evaluate_baseline, load_baseline
 from peft_pod.training import PODTrainer
 from peft_pod.tuner import template_texts
 
@@ -312,6 +313,24 @@ def test_a_leaking_scheme_is_said_to_leak_wherever_numbers_are(tmp_path):
     again = call("evaluate", "--run", tmp_path / "run", "--limit", 5)
     assert again.status == 0, again.err
     assert note in again.out
+
+
+def test_the_last_training_has_the_validation_items_too(tmp_path):
+    options = small(split="leave-one-out-refit", max_steps=2, tasks=["sequential"], evaluation_limit=None)
+    done = train(options, tmp_path / "run")
+    assert done.status == 2
+    assert "no user has enough items to hold one out for validation; train without validation losses by" in done.err
+    done = train({**options, **NO_VALIDATION}, tmp_path / "run")
+    assert done.status == 0, done.err
+    report = read(tmp_path / "run" / "report.json")
+    protocols = [report["tasks"]["sequential"]["protocol"]]
+    protocols += [tasks["protocol"] for tasks in report["baselines"]["sequential"].values()]
+    assert {(one["split"], one["num_users"]) for one in protocols} == {("leave-one-out-refit", 40)}
+    corpus = Corpus.load_from_disk(tmp_path / "run" / "corpus")
+    # Popularity counts the validation items, and is asked what it is asked without them.
+    counted = load_baseline("popularity").fit(corpus.split("leave-one-out-refit").train)
+    expected = evaluate_baseline(counted, corpus.split()).metrics
+    assert report["baselines"]["sequential"]["popularity"]["metrics"] == pytest.approx(expected)
 
 
 def test_a_prepared_corpus_under_a_temporal_split(tmp_path):

@@ -19,7 +19,11 @@ from peft_pod.training import build_tokenizer
 from ..corpora import hand_made_corpus
 from ..documentation import page, python_blocks
 
-SETTINGS = {"leave-one-out": {}, "temporal": {"validation_fraction": 0.1, "test_fraction": 0.1}}
+SETTINGS = {
+    "leave-one-out": {},
+    "leave-one-out-refit": {},
+    "temporal": {"validation_fraction": 0.1, "test_fraction": 0.1},
+}
 
 
 def make_split(kind="leave-one-out"):
@@ -135,7 +139,7 @@ def test_a_kind_of_ones_own_is_refused(tmp_path):
 
     split = make_split()
     own = Own(**{field.name: getattr(split, field.name) for field in dataclasses.fields(split)})
-    with pytest.raises(ValueError, match="kind Own cannot be saved; only leave-one-out, temporal"):
+    with pytest.raises(ValueError, match="kind Own cannot be saved; only leave-one-out, leave-one-out-refit, temporal"):
         save_split(own, tmp_path / "split")
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peft_pod.corpus import CorpusFormatError, LeaveOneOut
-from peft_pod.corpus.split import MIN_HISTORY, PARTS, leave_one_out
+from peft_pod.corpus.split import MIN_HISTORY, PARTS, leave_one_out, leave_one_out_refit
 from tests.corpora import hand_made_corpus
 
 Row = tuple[str, str, int]
@@ -155,6 +155,33 @@ def test_it_says_what_it_is_and_what_it_counted():
     assert leave_one_out(corpus.interactions, corpus.items).fingerprint != split.fingerprint
 
 
+def test_refit_by_hand():
+    """The same test questions; the validation items, and what is said of them, are for training."""
+    corpus = hand_made_corpus()
+    split, refit = corpus.split(), corpus.split("leave-one-out-refit")
+    assert [names(refit, sequence) for sequence in refit.train.sequences] == ["abcd", "bcf", "de"]
+    assert [stamps.tolist() for stamps in refit.train.timestamps] == [[0, 1, 2, 3], [0, 1, 2], [0, 1]]
+    assert refit.test_items.tolist() == split.test_items.tolist()
+    assert refit.evaluated_users("validation").tolist() == []
+    assert [refit.history(user, "test").tolist() for user in range(3)] == [
+        split.history(user, "test").tolist() for user in range(3)
+    ]
+    assert refit.all_histories() == split.all_histories()
+    assert refit.known_later.tolist() == [0, 0, 0]
+    assert len(refit.explanations("train")) == len(split.explanations("train")) + len(split.explanations("validation"))
+    assert list(refit.explanations("test")) == list(split.explanations("test"))
+    assert refit.step.name == "split leave-one-out-refit"
+    assert refit.step.counts == {
+        "users": 3,
+        "training interactions": 9,
+        "users with a test item": 2,
+        "users with fewer than 3 interactions, kept for training whole": 1,
+        "users whose test item shares its time with the item before": 0,
+        "test items that do not occur in training": 0,
+    }
+    assert refit.fingerprint != split.fingerprint
+
+
 def test_ties_of_held_out_items_are_counted():
     times = {"u": [1, 2, 2], "v": [1, 2, 3], "w": [4, 4, 5], "x": [6, 6, 6], "y": [7, 7]}
     rows = [(user, item, time) for user, own in times.items() for item, time in zip("abc", own, strict=False)]
@@ -198,6 +225,12 @@ def test_equals_a_split_made_user_by_user(corpus: tuple[Any, Any, Any]):
         assert split.history(user, "test").tolist() == (taken[:-1] if held_out else taken)
         assert split.target(user, "validation") == (taken[-2] if held_out else -1)
         assert split.target(user, "test") == (taken[-1] if held_out else -1)
+
+    refit = leave_one_out_refit(interactions_table(rows), catalogue_table(item_ids), explanations_table(sentences))
+    assert refit.train.sequences == split.histories("test") == refit.histories("test")
+    assert refit.test_items.tolist() == split.test_items.tolist()
+    assert refit.all_histories() == everything
+    assert {one.text for one in refit.explanations("test")} == {one.text for one in split.explanations("test")}
 
 
 @settings(max_examples=40, deadline=None)
