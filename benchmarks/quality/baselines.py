@@ -30,7 +30,7 @@ def evaluate(run: Run, seed: int, data_dir: str | None) -> Entry:
         seed: of the item IDs and of the candidates of the top-N task.
         data_dir: folder of the corpus' files.
     """
-    arguments = replace(DataArguments(**run.train), corpus=run.corpus, data_dir=data_dir)
+    arguments = replace(DataArguments(**run.arguments), corpus=run.corpus, data_dir=data_dir)
     corpus = read_corpus(arguments)
     split = split_corpus(corpus, arguments)
     indexing = fit_indexing(split, arguments, seed)
@@ -54,7 +54,7 @@ def evaluate(run: Run, seed: int, data_dir: str | None) -> Entry:
 
 def _baselines(run: Run, split: Split, indexing: Indexing, seed: int, *, exclude_seen: bool) -> Results:
     tasks = [load_task(name) for name in supported_tasks(split.train)]
-    return evaluate_baselines(tasks, split, run.part, seed=seed, exclude_seen=exclude_seen, bootstrap=None)
+    return evaluate_baselines(tasks, split, run.evaluated, seed=seed, exclude_seen=exclude_seen, bootstrap=None)
 
 
 def _index_rules(run: Run, split: Split, indexing: Indexing, seed: int, *, exclude_seen: bool) -> Results:
@@ -63,7 +63,7 @@ def _index_rules(run: Run, split: Split, indexing: Indexing, seed: int, *, exclu
             name: evaluate_baseline(
                 load_baseline(name, indexing=indexing).fit(split.train),
                 split,
-                run.part,
+                run.evaluated,
                 exclude_seen=exclude_seen,
                 bootstrap=None,
             )

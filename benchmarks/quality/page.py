@@ -72,11 +72,11 @@ def table(runs: Mapping[str, Run], entries: Mapping[str, Sequence[Entry]], name:
     tasks = _tasks(own, entries) or _tasks(others, entries)
     notes: dict[str, str] = {}
     blocks = []
-    for part in (part for part in PARTS[::-1] if part in parts):
+    for part in (part for part in reversed(PARTS) if part in parts):
         for task in tasks:
             rows = [row for run in done if run.part == part for row in rows_of(run, entries[run.name], task)]
             if rows:
-                blocks.append(_block(f"`{task}`, {part}", rows, notes, told=name == HEADLINE))
+                blocks.append(_block(f"`{task}`, {PARTS[part]}", rows, notes, told=name == HEADLINE))
     waiting = [run.title for run in own if not entries[run.name]]
     if waiting:
         blocks.append(f"Not run yet: {'; '.join(waiting)}.")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
 from peft_pod.commands.arguments import DataArguments
 from peft_pod.corpus import Part
+from peft_pod.corpus.split import RefitLeaveOneOut
 
 from . import RUNS
 
@@ -18,9 +19,17 @@ HEADLINE = "headline"
 TABLES = (HEADLINE, "baselines", "schemes", "ablations", "explanation")
 TRAIN, BASELINES, INDEX_RULES = "train", "baselines", "index-rules"
 KINDS = (TRAIN, BASELINES, INDEX_RULES)
-PARTS = ("validation", "test")
+NESTED, REFIT = "nested", "refit"
+PARTS = {
+    "validation": "validation",
+    NESTED: "the test of the corpus without each user's last item",
+    REFIT: "test, validation items trained on",
+    "test": "test",
+}
+"""What a run may be asked, and what the page calls it. As the test asks, but of the validation items, and with nothing read
+of the test: that is `nested`, for which each user's last item is left out before the corpus is split."""
 CHOOSING_TABLES = ("schemes", "ablations")
-"""Their rows are choices, so they never read the test part."""
+"""Their rows are choices, so they never read the test items."""
 
 _KEYS = {"title": str, "table": str, "corpus": str, "data": str, "kind": str, "part": str, "seeds": list, "train": dict}
 _OPTIONAL = ("data", "train")
@@ -29,6 +38,7 @@ _OURS = {
     "corpus": "is a key of the run itself",
     "data_dir": "comes from `data` and --data-root",
     "evaluation_part": "comes from `part`",
+    "split": "comes from `part`",
     "seed": "comes from `seeds`",
     "output_dir": "comes from --output",
     "overwrite": "is decided by --again",
@@ -48,7 +58,7 @@ class Run:
         corpus: as `--corpus` takes it.
         data: folder below the data root; `None` where the corpus needs none.
         kind: `"train"`, `"baselines"`, or `"index-rules"`, which reads nothing but the numbers of the item IDs.
-        part: that is evaluated.
+        part: what is asked, of `PARTS`.
         seeds: one model each.
         train: arguments of `peft-pod train`; for the other kinds those of the corpus and the item IDs alone.
         changes: those of them that are its own and not of the run that it extends.
@@ -60,10 +70,25 @@ class Run:
     corpus: str
     data: str | None
     kind: str
-    part: Part
+    part: str
     seeds: tuple[int, ...]
     train: Mapping[str, Any]
     changes: Mapping[str, Any]
+
+    @property
+    def evaluated(self) -> Part:
+        """The part of the split that is evaluated."""
+        return "validation" if self.part == "validation" else "test"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """`train` and what `part` says of the corpus."""
+        arguments = dict(self.train)
+        if self.part == NESTED:
+            arguments["prepare"] = [*self.train.get("prepare", ()), "drop_last=1"]
+        if self.part == REFIT:
+            arguments["split"] = RefitLeaveOneOut.name
+        return arguments
 
     @property
     def corpus_key(self) -> str:
@@ -100,7 +125,7 @@ def read_run(path: Path) -> Run:
         corpus=values["corpus"],
         data=values.get("data"),
         kind=values["kind"],
-        part=cast(Part, values["part"]),
+        part=values["part"],
         seeds=tuple(values["seeds"]),
         train=values.get("train", {}),
         changes=own.get("train", {}),
@@ -145,11 +170,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check(run: Run, path: Path) -> None:
-    for key, value, known in (("table", run.table, TABLES), ("kind", run.kind, KINDS), ("part", run.part, PARTS)):
+    for key, value, known in (
+        ("table", run.table, TABLES),
+        ("kind", run.kind, KINDS),
+        ("part", run.part, tuple(PARTS)),
+    ):
         if value not in known:
             raise ValueError(f"{path} sets {key} to {value!r}; choose one of {list(known)}")
-    if run.table in CHOOSING_TABLES and run.part == "test":
-        raise ValueError(f"{path} sets part to 'test', but rows of {run.table} are choices: set 'validation'")
+    if run.table in CHOOSING_TABLES and run.part not in ("validation", NESTED):
+        raise ValueError(
+            f"{path} sets part to {run.part!r}, but rows of {run.table} are choices: set {NESTED!r} or 'validation'"
+        )
     if not run.seeds or len(set(run.seeds)) < len(run.seeds) or not all(type(s) is int and s >= 0 for s in run.seeds):
         raise ValueError(f"{path} sets seeds to {list(run.seeds)}; give whole numbers from 0, each once")
     for key in run.train:

@@ -58,20 +58,20 @@ def train(
     ranked = [task for task, result in excluded.tasks.items() if result.protocol.history_excluded is not None]
     if ranked:
         limit = run.train.get("evaluation_limit")
-        options = ["--part", run.part, *(["--limit", str(limit)] if limit is not None else [])]
+        options = ["--part", run.evaluated, *(["--limit", str(limit)] if limit is not None else [])]
         start(["evaluate", "--run", str(folder), "--keep_seen", "--tasks", *ranked, *options], log, threads)
-        variant = report_variant(run.part, limit, exclude_seen=False, tasks=ranked)
+        variant = report_variant(run.evaluated, limit, exclude_seen=False, tasks=ranked)
         included = Report.load(RunFolder(folder).report(variant))
     return _entry(run, seed, folder, excluded, included)
 
 
 def train_arguments(run: Run, seed: int, data_dir: str | None) -> dict[str, Any]:
     """What `--config` of the training gets."""
-    arguments = {**run.train, "corpus": run.corpus, "seed": seed}
+    arguments = {**run.arguments, "corpus": run.corpus, "seed": seed}
     if data_dir is not None:
         arguments["data_dir"] = data_dir
-    if run.part != "test":
-        arguments["evaluation_part"] = run.part
+    if run.evaluated != "test":
+        arguments["evaluation_part"] = run.evaluated
     return arguments
 
 
@@ -93,11 +93,15 @@ def start_process(arguments: Sequence[str], log: Path, threads: int) -> None:
 
 def _report(folder: Path, run: Run) -> Path:
     """The report that training left: of the part that it was told to evaluate."""
-    paths = [RunFolder(folder).report(variant) for variant in (report_variant(run.part, None, exclude_seen=True), "")]
+    paths = [
+        RunFolder(folder).report(variant) for variant in (report_variant(run.evaluated, None, exclude_seen=True), "")
+    ]
     for path in paths:
-        if path.is_file() and Report.load(path).part == run.part:
+        if path.is_file() and Report.load(path).part == run.evaluated:
             return path
-    raise RuntimeError(f"{folder} has no report on the {run.part} part; looked for {[path.name for path in paths]}")
+    raise RuntimeError(
+        f"{folder} has no report on the {run.evaluated} part; looked for {[path.name for path in paths]}"
+    )
 
 
 def _entry(run: Run, seed: int, folder: Path, excluded: Report, included: Report | None) -> Entry:
@@ -126,7 +130,7 @@ def _entry(run: Run, seed: int, folder: Path, excluded: Report, included: Report
         "parameters": {name: numbers[f"parameters/{name}"] for name in ("trained", "total")},
     }
     if ExplanationTask.name in tasks:
-        entry["examples"] = explanation_examples(folder, run.part, seed)
+        entry["examples"] = explanation_examples(folder, run.evaluated, seed)
     return with_provenance(entry, _json(files.environment), datetime.date.today().isoformat())
 
 

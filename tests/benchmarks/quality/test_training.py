@@ -89,6 +89,26 @@ def test_the_part_and_the_data_come_from_the_run():
     assert training.train_arguments(run, 4, "d") == expected
 
 
+def test_what_is_asked_says_what_becomes_of_the_corpus():
+    nested = run_of({"prepare": ["k_core_users=5"]}, part="nested", table="schemes")
+    expected = {"prepare": ["k_core_users=5", "drop_last=1"], "corpus": "embedded", "seed": 4}
+    assert training.train_arguments(nested, 4, None) == expected
+    refit = run_of({"eval_strategy": "no"}, part="refit")
+    expected = {"eval_strategy": "no", "split": "leave-one-out-refit", "corpus": "embedded", "seed": 4}
+    assert training.train_arguments(refit, 4, None) == expected
+
+
+def test_nested_baselines_are_asked_for_validation_items_by_the_protocol_of_the_test():
+    train = {"corpus_options": OPTIONS, "indexing": "random"}
+    entry = baselines.evaluate(run_of(train, kind="baselines", part="nested"), 3, None)
+    split = load_corpus("embedded", num_users=40, num_items=60).split()
+    shorter = load_corpus("embedded", num_users=40, num_items=60).prepare(drop_last=1).split()
+    assert shorter.test_items.tolist() == split.validation_items.tolist()
+    expected = evaluate_baseline(load_baseline("popularity").fit(shorter.train), shorter)
+    found = entry["tasks"]["sequential"]["popularity"]
+    assert (entry["part"], found["metrics"]) == ("nested", dict(expected.metrics))
+
+
 def test_a_command_that_fails_is_told_with_its_log(tmp_path):
     log = tmp_path / "run.log"
     with pytest.raises(RuntimeError, match=r"peft-pod bake ended with 2; .*run\.log"):
