@@ -26,8 +26,8 @@ PARTS = {
     REFIT: "test, validation items trained on",
     "test": "test",
 }
-"""What a run may be asked, and what the page calls it. As the test asks, but of the validation items, and with nothing read
-of the test: that is `nested`, for which each user's last item is left out before the corpus is split."""
+"""What a run may be asked, and what the page calls it. `nested` asks as the test does, but for validation items: each
+user's last item, which is the test item, is left out before the corpus is split."""
 CHOOSING_TABLES = ("schemes", "ablations")
 """Their rows are choices, so they never read the test items."""
 
