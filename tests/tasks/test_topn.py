@@ -113,7 +113,7 @@ def test_the_history_is_what_stood_before_the_answer(split, candidates_in, lengt
     ],
 )
 def test_the_history_is_what_stands_around_the_answer(split, length, expected):
-    """Training items: ann a, b, c. The nearest stay, of two as near the earlier; evaluation asks what it did."""
+    """Training items: ann a, b, c. The nearest stay, of two as near the earlier; evaluation asks what it always asks."""
     task = make("trie", length, history_in_training="around")
     drawn: Counter[tuple[tuple[int, ...], int]] = Counter()
     for seed in range(300):
