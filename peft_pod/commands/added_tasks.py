@@ -33,7 +33,7 @@ _BEAMS = frozenset({"item_beams", "text_beams"})
 """What it may say; if it does not, it is as in the other run."""
 _OF_TASK = {
     SequentialTask.name: ("history_length", "segments"),
-    TopNTask.name: ("num_negatives", "candidates_in", "topn_history_length", "topn_history_in_training"),
+    TopNTask.name: ("num_negatives", "candidates_in", "topn_history_length"),
 }
 """Options of tasks: its own where the task is new."""
 

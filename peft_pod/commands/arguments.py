@@ -16,7 +16,7 @@ from peft_pod.indexing import Indexing, available_indexings
 from peft_pod.indexing.tokens import word_tokens
 from peft_pod.tasks import available_tasks
 from peft_pod.tasks.sequential import Segments
-from peft_pod.tasks.topn import CandidatesIn, HistoryInTraining
+from peft_pod.tasks.topn import CandidatesIn
 from peft_pod.training import is_scratch
 from peft_pod.training.setup import ItemStart
 from peft_pod.tuner.config import PromptInit
@@ -94,14 +94,6 @@ class CorpusArguments(DataArguments):
     )
     topn_history_length: int = field(
         default=0, metadata={"help": "The most items of a history in the input of the top-N task; none by default."}
-    )
-    topn_history_in_training: str = field(
-        default="before",
-        metadata={
-            "help": "Which items of the user the input of the top-N task holds in training: those before the answer, "
-            "or those around it, later ones too.",
-            "choices": list(get_args(HistoryInTraining)),
-        },
     )
     bare_probability: float | None = field(
         default=None, metadata={"help": "How often training uses the bare template; by default as any other."}

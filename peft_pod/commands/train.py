@@ -395,7 +395,6 @@ def _load_tasks(arguments: CorpusArguments, wanted: Sequence[str], supported: li
             "num_negatives": arguments.num_negatives,
             "candidates_in": arguments.candidates_in,
             "history_length": arguments.topn_history_length,
-            "history_in_training": arguments.topn_history_in_training,
         },
     }
     tasks = []

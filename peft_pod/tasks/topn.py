@@ -19,7 +19,6 @@ from .topn_templates import CANDIDATES, WORDINGS
 PROTOCOL_NEGATIVES = 99
 
 CandidatesIn = Literal["prompt", "trie"]
-HistoryInTraining = Literal["before", "around"]
 
 
 class TopNTask(Task):
@@ -39,10 +38,8 @@ class TopNTask(Task):
             often an item occurs in training, plus 1.
         candidates_in: where the model meets the candidates: `"prompt"`, in its input (the paper), or `"trie"`.
         history_length: the most items of the user's history that the input holds too, the most recent ones; 0 for no
-            history (the paper). Users with one training item are then left out of training.
-        history_in_training: which training items of the user these are in training: those `"before"` the answer, which
-            is then not the user's first item, or those `"around"` it, later ones too, which tells more of what goes
-            with what. Of more than `history_length` the nearest stay.
+            history (the paper). In training these are items before the answer, which is then not the first item of its
+            user: users with one training item are left out.
         bare_probability: see `Task`.
 
     Raises:
@@ -68,17 +65,12 @@ class TopNTask(Task):
         negatives: Negatives = "uniform",
         candidates_in: CandidatesIn = "prompt",
         history_length: int = 0,
-        history_in_training: HistoryInTraining = "before",
         bare_probability: float | None = None,
     ) -> None:
         super().__init__(bare_probability=bare_probability)
         check_negatives(negatives)
         if candidates_in not in get_args(CandidatesIn):
             raise ValueError(f"candidates_in must be one of {list(get_args(CandidatesIn))}, got {candidates_in!r}")
-        if history_in_training not in get_args(HistoryInTraining):
-            raise ValueError(
-                f"history_in_training must be one of {list(get_args(HistoryInTraining))}, got {history_in_training!r}"
-            )
         if isinstance(history_length, bool) or not isinstance(history_length, int) or history_length < 0:
             raise ValueError(
                 f"history_length must be 0 (no history) or a positive whole number, got {history_length!r}"
@@ -87,7 +79,6 @@ class TopNTask(Task):
         self.num_negatives = positive_integer("num_negatives", num_negatives)
         self.candidates_in = candidates_in
         self.history_length = history_length
-        self.history_in_training = history_in_training
         self.bare, self.templates = WORDINGS[candidates_in, history_length > 0]
 
     def options(self) -> dict[str, Any]:
@@ -98,7 +89,6 @@ class TopNTask(Task):
             "negatives": self.negatives,
             "candidates_in": self.candidates_in,
             "history_length": self.history_length,
-            "history_in_training": self.history_in_training,
         }
 
     def training_size(self, train: TrainingPart) -> int:
@@ -109,8 +99,7 @@ class TopNTask(Task):
         """Draw one of the user's training items, and negatives for it where the input lists candidates."""
         user = int(self._trained_users(train)[index])
         items = train.sequences[user]
-        needs_earlier = self.history_length > 0 and self.history_in_training == "before"
-        place = int(rng.integers(1 if needs_earlier else 0, len(items)))
+        place = int(rng.integers(1 if self.history_length else 0, len(items)))
         answer = int(items[place])
         filling: dict[str, list[int]] = {}
         candidates = None
@@ -118,7 +107,7 @@ class TopNTask(Task):
             candidates = draw_candidates(answer, items, train, self.num_negatives, self.negatives, rng).tolist()
             filling["candidates"] = candidates
         if self.history_length:
-            filling["history"] = self._recent(items[:place]) if needs_earlier else self._around(items, place)
+            filling["history"] = self._recent(items[:place])
         return Sample(self.draw_template(rng), user, filling, target_item=answer, candidates=candidates)
 
     def evaluation_samples(self, split: Split, part: Part, seed: int = 0) -> Sequence[Sample]:
@@ -167,14 +156,6 @@ class TopNTask(Task):
 
     def _trained_users(self, train: TrainingPart) -> IntArray:
         return train.users_with_transitions if self.history_length else train.users_with_items
-
-    def _around(self, items: IntArray, place: int) -> list[int]:
-        # Where the user took the answer more than once, the history must not say it.
-        kept = items != items[place]
-        others = items[kept] if kept.any() else np.delete(items, place)
-        before = int(kept[:place].sum())
-        start = min(max(before - (self.history_length + 1) // 2, 0), max(len(others) - self.history_length, 0))
-        return [int(item) for item in others[start : start + self.history_length]]
 
     def _recent(self, history: Sequence[int] | IntArray) -> list[int]:
         return [int(item) for item in history[-self.history_length :]]

@@ -23,6 +23,7 @@ SHARED = {
     "indexing": "random",
     "indexing_options": ["users=none"],
     "segments": "prefixes",
+    "history_dropout": 0.3,
     "candidates_in": "trie",
     "topn_history_length": 20,
     "bare_probability": 1.0,
@@ -47,7 +48,7 @@ SHARED = {
 EXAMPLES = {
     "demo": {
         "corpus": "embedded", "base_model": "scratch:tiny", "indexing_options": ["users=index"],
-        "bare_probability": 0.5, "num_virtual_tokens": 5, "dropout": 0.0,
+        "bare_probability": 0.5, "num_virtual_tokens": 5, "dropout": 0.0, "history_dropout": 0.0,
         "per_device_train_batch_size": 64, "per_device_eval_batch_size": 64,
         "length_bucketing": False, "embedding_lr_ratio": 1.0, "max_steps": 1800, "eval_steps": 600, "save_steps": 600,
         "warmup_steps": 50,

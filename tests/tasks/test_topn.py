@@ -6,9 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from datasets import Dataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from peft_pod.corpus import Corpus
 from peft_pod.corpus.candidates import draw_candidates
@@ -104,46 +101,6 @@ def test_the_history_is_what_stood_before_the_answer(split, candidates_in, lengt
     assert min(drawn.values()) > 70
 
 
-@pytest.mark.parametrize(
-    ("length", "expected"),
-    [
-        (1, {((1,), 0), ((0,), 1), ((1,), 2)}),
-        (2, {((1, 2), 0), ((0, 2), 1), ((0, 1), 2)}),
-        (9, {((1, 2), 0), ((0, 2), 1), ((0, 1), 2)}),
-    ],
-)
-def test_the_history_is_what_stands_around_the_answer(split, length, expected):
-    """Training items: ann a, b, c. The nearest stay, of two as near the earlier; evaluation asks what it always asks."""
-    task = make("trie", length, history_in_training="around")
-    drawn: Counter[tuple[tuple[int, ...], int]] = Counter()
-    for seed in range(300):
-        sample = task.training_sample(split.train, 0, np.random.default_rng(seed))
-        drawn[tuple(sample.items["history"]), sample.target_item] += 1
-    assert set(drawn) == expected
-    assert min(drawn.values()) > 70
-    asked, before = task.evaluation_samples(split, "test"), make("trie", length).evaluation_samples(split, "test")
-    assert list(asked) == list(before)
-    assert load_task("topn", **task.options()).options() == task.options()
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 6), min_size=2, max_size=12), st.integers(1, 12), st.integers(0, 99))
-def test_what_stands_around_the_answer_does_not_say_it(items, length, seed):
-    rows = [("u", f"i{item}", place) for place, item in enumerate([*items, 7, 8])]
-    interactions = Dataset.from_dict(
-        {name: [row[column] for row in rows] for column, name in enumerate(("user_id", "item_id", "timestamp"))}
-    )
-    names = [f"i{item}" for item in range(9)]
-    catalogue = Dataset.from_dict({"item_id": names, "title": names})
-    train = Corpus.from_tables("small", {"interactions": interactions, "items": catalogue}).split().train
-    task = make("trie", length, history_in_training="around")
-    sample = task.training_sample(train, 0, np.random.default_rng(seed))
-    others = [item for item in items if item != sample.target_item] or items[1:]
-    history = sample.items["history"]
-    assert len(history) == min(length, len(others))
-    assert any(history == others[start : start + len(history)] for start in range(len(others)))
-
-
 def test_users_with_one_training_item_have_nothing_before_it():
     """Left to train on: ann a, b, c; bob b, before c and f, which are held out; cat d."""
     corpus = hand_made_corpus()
@@ -177,8 +134,6 @@ def test_questions_are_checked():
     assert make("trie", 2).query(0, [1, 2], history=[3, 4, 5]).items == {"history": [4, 5]}
     with pytest.raises(ValueError, match=r"candidates_in must be one of \['prompt', 'trie'\], got 'input'"):
         TopNTask(candidates_in="input")
-    with pytest.raises(ValueError, match=r"history_in_training must be one of \['before', 'around'\], got 'after'"):
-        TopNTask(history_length=2, history_in_training="after")
     for wrong in (-1, 1.5, True):
         with pytest.raises(ValueError, match=r"history_length must be 0 \(no history\) or a positive whole number"):
             TopNTask(history_length=wrong)
