@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -12,10 +12,12 @@ import torch
 from tqdm.auto import tqdm
 
 from peft_pod.corpus.split import IntArray
+from peft_pod.indexing.neighbours import NeighbourCounts
 from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import Sample
 
 from .arguments import positive
+from .count_mixture import CountMixture
 from .item_filter import ItemSet
 from .item_search import ItemSearch
 from .settings import GenerationSettings
@@ -44,12 +46,23 @@ class GenerationEngine:
         model: a PEFT model with a POD adapter.
         processor: encodes the samples.
         settings: beams and batches.
+        counts: of the training part, where the settings give them a weight.
         show_progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: the settings give counts a weight, and there are none.
     """
 
     def __init__(
-        self, model: Any, processor: PODProcessor, settings: GenerationSettings, *, show_progress: bool = False
+        self,
+        model: Any,
+        processor: PODProcessor,
+        settings: GenerationSettings,
+        *,
+        counts: NeighbourCounts | None = None,
+        show_progress: bool = False,
     ) -> None:
+        self._mixture = mixture_of(settings.count_weight, counts)
         self.model = model
         self.processor = processor
         self.settings = settings
@@ -88,6 +101,9 @@ class GenerationEngine:
 
         Where a sample lists candidates, only those are found. Every result is an item of the catalogue, none twice.
 
+        Where the settings mix in counts, the k best of what the model and counting find, by the mixture; of candidates,
+        all are scored. Scores are then log-probabilities of the mixture.
+
         Args:
             samples: the questions, all of one task.
             task: its name.
@@ -100,11 +116,14 @@ class GenerationEngine:
         Raises:
             ValueError: nothing is left to recommend for a sample, or `only` holds what is no item.
         """
+        among = only if only is None or isinstance(only, ItemSet) else self.item_set(only)
+        if self._mixture is not None and samples and samples[0].candidates is not None:
+            ranked = self.rank_candidates(self._narrowed(samples, exclude, among), task)
+            return RankedItems(_first(ranked.items, k, -1), _first(ranked.scores, k, -np.inf))
         beams = self.item_beams(k) if num_beams is None else min(num_beams, self.trie.num_items)
         items = np.full((len(samples), k), -1, dtype=np.int64)
         scores = np.full((len(samples), k), -np.inf)
-        depth = min(k, beams)
-        among = only if only is None or isinstance(only, ItemSet) else self.item_set(only)
+        depth = min(k, beams) if self._mixture is None else beams
 
         def run(rows: list[int], batch: dict[str, torch.Tensor]) -> None:
             asked = [samples[row] for row in rows]
@@ -115,11 +134,50 @@ class GenerationEngine:
                 **self._allowed(asked, exclude, among),
                 decoder_prefix=[self.model.config.decoder_start_token_id],
             )
-            items[rows, :depth] = found.items.cpu().numpy()
-            scores[rows, :depth] = found.scores.float().cpu().numpy()
+            best = RankedItems(found.items.cpu().numpy(), found.scores.float().cpu().numpy())
+            if self._mixture is not None:
+                hidden = [sample.exclude if exclude else () for sample in asked]
+                best = self._with_counts(self._mixture, batch, asked, best, hidden, among)
+            width = min(k, best.items.shape[1])
+            items[rows, :width], scores[rows, :width] = best.items[:, :width], best.scores[:, :width]
 
         self._run(samples, task, run)
         return RankedItems(items, scores)
+
+    def _narrowed(self, samples: Sequence[Sample], exclude: bool, among: ItemSet | None) -> list[Sample]:
+        """The samples with those of their candidates that may be found."""
+        self._allowed(samples, exclude, among)
+        inside = None if among is None else set(among.items.tolist())
+
+        def left(sample: Sample) -> list[int]:
+            gone = set(sample.exclude if exclude else ())
+            listed = [item for item in sample.candidates or () if item not in gone]
+            return listed if inside is None else [item for item in listed if item in inside]
+
+        return [replace(sample, candidates=left(sample)) for sample in samples]
+
+    def _with_counts(
+        self,
+        mixture: CountMixture,
+        batch: dict[str, torch.Tensor],
+        samples: Sequence[Sample],
+        found: RankedItems,
+        hidden: Sequence[Sequence[int]],
+        among: ItemSet | None,
+    ) -> RankedItems:
+        """What the model found and as many items that counting finds, by the mixture of both, best first."""
+        probabilities = mixture.probabilities(samples, hidden)
+        counted = mixture.likeliest(probabilities, found.items.shape[1], among)
+        # What the search has found it has scored, too.
+        twice = (counted[:, :, None] == found.items[:, None, :]).any(axis=2)
+        counted = np.where(twice, -1, counted)
+        prefix = [self.model.config.decoder_start_token_id]
+        asked = torch.from_numpy(counted).to(batch["input_ids"].device)
+        scored = self._search.score(batch, asked, decoder_prefix=prefix).float().cpu().numpy()
+        items = np.concatenate([found.items, counted], axis=1)
+        scores = mixture.mixed(np.concatenate([found.scores, scored], axis=1), items, probabilities)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return RankedItems(np.take_along_axis(items, order, 1), np.take_along_axis(scores, order, 1))
 
     def rank_candidates(
         self,
@@ -135,7 +193,8 @@ class GenerationEngine:
             samples: the questions, all of one task, with candidates.
             task: its name.
             scoring: `"exact"`: each candidate is scored, see `ItemSearch.score`; or `"beam"`: candidates are found by
-                beam search, so that at most `num_beams` come back and better ones may be missed.
+                beam search, so that at most `num_beams` come back and better ones may be missed. Where the settings
+                mix in counts, all are scored, and the scores are log-probabilities among the candidates.
             num_beams: beams of the search; the settings' where left out.
 
         Returns:
@@ -162,6 +221,9 @@ class GenerationEngine:
             scores[rows] = self._search.score(batch, asked, decoder_prefix=prefix).cpu().numpy()
 
         self._run(samples, task, run)
+        if self._mixture is not None:
+            nothing: list[tuple[int, ...]] = [()] * len(samples)
+            scores = self._mixture.among(scores, items, self._mixture.probabilities(samples, nothing))
         order = np.argsort(-scores, axis=1, kind="stable")
         return RankedItems(np.take_along_axis(items, order, 1), np.take_along_axis(scores, order, 1))
 
@@ -262,3 +324,23 @@ def check_scoring(scoring: str, num_beams: int | None) -> None:
     if scoring == "exact":
         raise ValueError(f'num_beams={num_beams} is for scoring="beam"; exact scores need no beams, leave it out')
     positive("num_beams", num_beams)
+
+
+def mixture_of(weight: float, counts: NeighbourCounts | None) -> CountMixture | None:
+    """What mixes counts in; `None` where they have no weight.
+
+    Raises:
+        ValueError: they have a weight, and there are none.
+    """
+    if weight == 0:
+        return None
+    if counts is None:
+        raise ValueError(
+            f"count_weight is {weight}, but there are no counts to mix in: give counts=NeighbourCounts.fit(train)"
+        )
+    return CountMixture(counts, weight)
+
+
+def _first(rows: np.ndarray, k: int, filling: float) -> np.ndarray:
+    """The first k columns, filled up where there are fewer."""
+    return np.pad(rows[:, :k], ((0, 0), (0, max(0, k - rows.shape[1]))), constant_values=filling)

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.corpus.split import IntArray
+from peft_pod.indexing.neighbours import NeighbourCounts
 from peft_pod.processing import PODProcessor
 from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
 
@@ -50,10 +51,11 @@ class Recommender:
         settings: beams and batches.
         adapter: name of the adapter to use. It is the active one during a call, and the one that was active before is
             so again afterwards. May be left out where the model has only one.
+        counts: of the training part (`NeighbourCounts.fit`), where the settings mix them in (`count_weight`).
         show_progress: whether to show a progress bar over batches.
 
     Raises:
-        ValueError: the model has no such adapter, or has several and none is named.
+        ValueError: the model has no such adapter, or has several and none is named; or there are no counts to mix in.
 
     Example:
         ```python
@@ -72,6 +74,7 @@ class Recommender:
         settings: GenerationSettings | None = None,
         *,
         adapter: str | None = None,
+        counts: NeighbourCounts | None = None,
         show_progress: bool = False,
     ) -> None:
         self.model = model
@@ -79,7 +82,8 @@ class Recommender:
         self.catalogue = catalogue
         self.settings = settings or GenerationSettings()
         self.adapter = chosen_adapter(model, adapter)
-        self.engine = GenerationEngine(model, processor, self.settings, show_progress=show_progress)
+        self.counts = counts
+        self.engine = GenerationEngine(model, processor, self.settings, counts=counts, show_progress=show_progress)
         self._questions = Questions(catalogue, processor)
 
     # Using
@@ -391,7 +395,8 @@ class Recommender:
                 of a folder that is made public.
             notes: sentences for the model card that must be read with the model's numbers, such as an audit's verdict.
         """
-        parts = RecommenderParts(self.model, self.adapter, self.processor, self.catalogue, self.settings)
+        made = (self.model, self.adapter, self.processor, self.catalogue, self.settings)
+        parts = RecommenderParts(*made, counts=self.counts)
         parts.save(folder, histories=histories, notes=notes)
 
     @classmethod
@@ -430,6 +435,7 @@ class Recommender:
             parts.catalogue,
             parts.settings,
             adapter=parts.adapter,
+            counts=parts.counts,
             show_progress=show_progress,
         )
 

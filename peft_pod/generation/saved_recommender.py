@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel
 
 from peft_pod.corpus.catalogue import Catalogue
+from peft_pod.indexing.neighbours import NeighbourCounts
 from peft_pod.processing import PODProcessor
 from peft_pod.training.base_model import fit_embeddings
 
@@ -23,6 +24,7 @@ from .card import describe_recommender
 from .saved_base import load_base, save_base
 from .settings import GenerationSettings
 
+COUNTS_FILE = "pod_counts.safetensors"
 _FILES = ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -36,6 +38,7 @@ class RecommenderParts:
         processor: the processor it was trained with.
         catalogue: users and items.
         settings: beams and batches.
+        counts: of the training part, where the settings give them a weight.
     """
 
     model: PeftModel
@@ -43,6 +46,7 @@ class RecommenderParts:
     processor: PODProcessor
     catalogue: Catalogue
     settings: GenerationSettings
+    counts: NeighbourCounts | None = None
 
     def save(self, folder: str | os.PathLike[str], *, histories: bool, notes: Sequence[str]) -> None:
         """Write the parts into a folder.
@@ -58,6 +62,8 @@ class RecommenderParts:
         self.processor.save_pretrained(folder)
         self.catalogue.save(folder, histories=histories)
         self.settings.save(folder)
+        if self.counts is not None:
+            self.counts.save(folder / COUNTS_FILE)
         self._save_adapter(folder)
         catalogue = self.catalogue
         describe_recommender(folder, self.processor, len(catalogue.user_ids), len(catalogue.item_ids), notes)
@@ -89,6 +95,7 @@ class RecommenderParts:
                 raise FileNotFoundError(f"{folder} has no {name}: it is not a folder that Recommender saved")
         catalogue = Catalogue.load(local)
         settings = GenerationSettings.load(local)
+        counts = NeighbourCounts.load(local / COUNTS_FILE) if settings.count_weight else None
         try:
             processor = PODProcessor.from_pretrained(local, AutoTokenizer.from_pretrained(str(local)))
             if isinstance(base_model, PeftModel):
@@ -99,7 +106,7 @@ class RecommenderParts:
                 model = PeftModel.from_pretrained(base, str(local), adapter_name=adapter, torch_device="cpu")
         except (json.JSONDecodeError, SafetensorError) as error:
             raise ValueError(f"a file of {folder} is damaged or cut off: {error}") from error
-        return cls(model, adapter, processor, catalogue, settings)
+        return cls(model, adapter, processor, catalogue, settings, counts)
 
 
 def _download(repository: str, **hub_arguments: Any) -> str:

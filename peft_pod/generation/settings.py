@@ -26,9 +26,10 @@ class GenerationSettings:
         method: how items are searched, see `ItemSearch`; as the next two.
         precision: of the fast method.
         normaliser: of log-probabilities.
+        count_weight: the share that counting has in what is recommended, see `CountMixture`; 0 for the model alone.
 
     Raises:
-        ValueError: a number is not positive, or a name is none of those there are.
+        ValueError: a number is not what it may be, or a name is none of those there are.
     """
 
     item_beams: int = 20
@@ -37,14 +38,18 @@ class GenerationSettings:
     method: Method = "auto"
     precision: Precision = "float32"
     normaliser: Normaliser = "vocabulary"
+    count_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check_method(self.method)
         check_precision(self.precision)
         check_normaliser(self.normaliser)
+        weight = self.count_weight
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1:
+            raise ValueError(f"count_weight must be a share from 0 to below 1, got {weight!r}")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(field.default, str):
+            if isinstance(field.default, str | float):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field.name} must be a positive whole number, got {value!r}")

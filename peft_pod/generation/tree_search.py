@@ -266,6 +266,8 @@ def score_items(
         Log-probabilities, −inf for none; shape `(batch, listed)`.
     """
     batch, size, device = len(items), trie.num_nodes, items.device
+    if not bool((items >= 0).any()):
+        return torch.full(items.shape, -torch.inf, device=device)
     states = start_tree(tree, leading, trie, batch)
     prefix_nodes, prefix_scores = _prefix(states, edge_scores, trie)
     top, top_place = prefix_nodes[-1], tree.size - 1
