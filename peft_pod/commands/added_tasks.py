@@ -29,7 +29,7 @@ _OWN = frozenset(
     }
 )
 """What such a run says for itself."""
-_BEAMS = frozenset({"item_beams", "text_beams"})
+_BEAMS = frozenset({"item_beams", "text_beams", "count_weight"})
 """What it may say; if it does not, it is as in the other run."""
 _OF_TASK = {
     SequentialTask.name: ("history_length", "segments"),

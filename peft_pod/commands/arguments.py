@@ -176,6 +176,13 @@ class ModelArguments:
     train_base: bool = field(default=True, metadata={"help": "Train all of the base, as in the paper."})
     lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, instead of training all of the base."})
     item_beams: int = field(default=20, metadata={"help": "Beams of the search for items."})
+    count_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "The share that counting which items stand near each other has in what is recommended; 0 for the "
+            "model alone. Training does not depend on it, and `peft-pod evaluate` tries others."
+        },
+    )
     text_beams: int = field(default=7, metadata={"help": "Beams for sentences."})
 
     def resolved_item_start(self, indexing: Indexing) -> ItemStart:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peft_pod.audit import Audit
 from peft_pod.corpus import Corpus, Part, Split
 from peft_pod.generation import Recommender
+from peft_pod.indexing.neighbours import NeighbourCounts
 from peft_pod.metrics import Report, evaluate_baselines, evaluate_model, format_table, software_versions
 from peft_pod.metrics.explanation import CONVENTIONS, DEFAULT_CONVENTION
 from peft_pod.metrics.ranking import DEFAULT_KS, DEFAULT_METRICS
@@ -36,6 +37,13 @@ class EvaluateArguments:
         metadata={
             "help": "Of the candidates of the top-N task and of what --limit keeps; that of the run by default. Runs "
             "that are to be compared need the same one."
+        },
+    )
+    count_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "The share that counting which items stand near each other has in what is recommended; that of the "
+            "run by default."
         },
     )
     ks: list[int] = field(default_factory=lambda: list(DEFAULT_KS), metadata={"help": "Cut-offs of the rankings."})
@@ -69,6 +77,8 @@ def run(arguments: Sequence[str]) -> None:
     )
     corpus = Corpus.load_from_disk(folder.corpus)
     split = split_of_run(corpus, folder.corpus_arguments())
+    if options.count_weight is not None:
+        recommender = _with_counts(recommender, options.count_weight, split)
     evaluate_and_report(
         folder,
         recommender,
@@ -84,11 +94,31 @@ def run(arguments: Sequence[str]) -> None:
         metrics=options.metrics,
         text_convention=options.text_convention,
         variant=report_variant(
-            options.part, options.limit, not options.keep_seen, options.text_convention, options.seed, options.tasks
+            options.part,
+            options.limit,
+            not options.keep_seen,
+            options.text_convention,
+            options.seed,
+            options.tasks,
+            options.count_weight,
         ),
         intervals=options.intervals,
         statistics=options.statistics,
         as_json=options.json,
+    )
+
+
+def _with_counts(recommender: Recommender, weight: float, split: Split) -> Recommender:
+    """The same model with another share of counting."""
+    settings = replace(recommender.settings, count_weight=weight)
+    return Recommender(
+        recommender.model,
+        recommender.processor,
+        recommender.catalogue,
+        settings,
+        adapter=recommender.adapter,
+        counts=NeighbourCounts.fit(split.train) if weight else None,
+        show_progress=recommender.engine.show_progress,
     )
 
 

@@ -22,7 +22,9 @@ from .arguments import CorpusArguments, ModelArguments
 
 RESUMED_SECTIONS = ("corpus", "model")
 RESUMED_TRAINING = ("seed", "data_seed", "batch_tasks", "max_minutes")
-FREE_ARGUMENTS = frozenset({"overwrite", "evaluation_limit", "evaluation_part", "item_beams", "text_beams"})
+FREE_ARGUMENTS = frozenset(
+    {"overwrite", "evaluation_limit", "evaluation_part", "item_beams", "text_beams", "count_weight"}
+)
 """What may differ when a run is resumed, because training does not depend on it."""
 
 
@@ -304,6 +306,7 @@ def report_variant(
     text_convention: str = DEFAULT_CONVENTION,
     seed: int | None = None,
     tasks: Sequence[str] = (),
+    count_weight: float | None = None,
 ) -> str:
     """What is added to the name of a report that asks something else than the whole test part does.
 
@@ -314,6 +317,7 @@ def report_variant(
         text_convention: how BLEU and ROUGE count.
         seed: of candidates and of `limit`, where it is not that of the run.
         tasks: that are evaluated alone.
+        count_weight: share of counting, where it is not that of the run.
 
     Example:
         >>> report_variant("test", None, True), report_variant("validation", 500, False)
@@ -324,4 +328,5 @@ def report_variant(
     words += [] if exclude_seen else ["history-included"]
     words += [] if text_convention == DEFAULT_CONVENTION else [f"{text_convention}-texts"]
     words += [] if seed is None else [f"seed-{seed}"]
+    words += [] if count_weight is None else [f"counts-{count_weight:g}"]
     return "".join(f"-{word}" for word in (*words, *tasks))

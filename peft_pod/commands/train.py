@@ -17,6 +17,7 @@ from peft_pod.corpus import Corpus, Part, Split
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import remove_leftovers, write_text
 from peft_pod.generation import GenerationSettings, Recommender
+from peft_pod.indexing.neighbours import NeighbourCounts
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import SequentialTask, Task, TopNTask, load_task, supported_tasks
 from peft_pod.training import (
@@ -227,7 +228,8 @@ class Built:
         """The model as it is now, to answer with."""
         catalogue = Catalogue.from_split(self.split)
         model = self.trainer.whole_model().eval()
-        return Recommender(model, self.processor, catalogue, self.settings, show_progress=show_progress)
+        counts = NeighbourCounts.fit(self.split.train) if self.settings.count_weight else None
+        return Recommender(model, self.processor, catalogue, self.settings, counts=counts, show_progress=show_progress)
 
 
 def build(
@@ -277,7 +279,11 @@ def build(
     split = split_corpus(corpus, corpus_arguments)
     wanted = corpus_arguments.tasks if first is None else first.new_tasks
     tasks = _load_tasks(corpus_arguments, wanted, supported_tasks(split.train), corpus.name)
-    settings = GenerationSettings(item_beams=model_arguments.item_beams, text_beams=model_arguments.text_beams)
+    settings = GenerationSettings(
+        item_beams=model_arguments.item_beams,
+        text_beams=model_arguments.text_beams,
+        count_weight=model_arguments.count_weight,
+    )
     if first is None:
         model, processor = _new_model(corpus_arguments, model_arguments, split, tasks, seed)
     else:

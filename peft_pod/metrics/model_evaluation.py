@@ -211,8 +211,14 @@ def _item_protocol(
         beams=engine.item_beams(k),
         split=split.name,
         fingerprint=split.fingerprint,
-        details={CANDIDATE_SEED: seed, **_answered(task)} if listed else {},
+        details={**({CANDIDATE_SEED: seed, **_answered(task)} if listed else {}), **_mixed(engine)},
     )
+
+
+def _mixed(engine: GenerationEngine) -> dict[str, float]:
+    """The share of counting, where there is one: how questions are answered, not what is asked."""
+    weight = engine.settings.count_weight
+    return {"count_weight": weight} if weight else {}
 
 
 def _answered(task: Task) -> dict[str, str | int]:

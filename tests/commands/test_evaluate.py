@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from peft_pod.corpus import Corpus
 from peft_pod.generation import Recommender
-from peft_pod.metrics import evaluate_baselines, evaluate_model
+from peft_pod.indexing.neighbours import NeighbourCounts
+from peft_pod.metrics import Protocol, evaluate_baselines, evaluate_model
 
 from .runs import call, contents, read
 
@@ -49,6 +51,34 @@ def test_json_is_one_object_and_equals_report_and_python(own):
     assert {
         task: {name: result.to_dict() for name, result in results.items()} for task, results in baselines.items()
     } == printed["baselines"]
+
+
+def test_counts_are_mixed_in_with_the_share_that_is_asked_for(own):
+    before = contents(own)
+    options = ["--tasks", "sequential", "topn", "--json"]
+    done = call("evaluate", "--run", own, *options, "--count_weight", 0.4)
+    assert done.status == 0, done.err
+    assert set(contents(own)) - set(before) == {
+        f"{name}-counts-0.4-sequential-topn.{ending}"
+        for name, ending in (("report", "json"), ("ranks", "parquet"), ("ranking", "png"))
+    }
+    report = json.loads(done.out)
+    corpus = Corpus.load_from_disk(own / "corpus")
+    pure = Recommender.from_pretrained(own / "model")
+    settings = replace(pure.settings, count_weight=0.4)
+    counts = NeighbourCounts.fit(corpus.split().train)
+    mixed = Recommender(pure.model, pure.processor, pure.catalogue, settings, counts=counts)
+    found = evaluate_model(mixed.engine, corpus.split(), seed=42, tasks=["sequential", "topn"])
+    for task, result in found.items():
+        assert report["tasks"][task] == result.to_dict()
+        assert report["tasks"][task]["protocol"]["count_weight"] == 0.4
+        assert "count weight 0.4" in str(result.protocol)
+        assert result.protocol.comparable_to(Protocol.from_dict(report["baselines"][task]["popularity"]["protocol"]))
+    alone = call("evaluate", "--run", own, *options)
+    assert json.loads(alone.out)["tasks"]["sequential"]["metrics"] != report["tasks"]["sequential"]["metrics"]
+    done = call("evaluate", "--run", own, "--count_weight", 1)
+    assert done.status == 2
+    assert "count_weight must be a share from 0 to below 1, got 1" in done.err
 
 
 def test_another_question_has_a_report_of_its_own(own):

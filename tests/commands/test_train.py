@@ -333,6 +333,25 @@ def test_the_last_training_has_the_validation_items_too(tmp_path):
     assert report["baselines"]["sequential"]["popularity"]["metrics"] == pytest.approx(expected)
 
 
+def test_a_run_that_mixes_counts_in(tmp_path):
+    """They are counted in training, saved, and there in what evaluates and recommends."""
+    options = small(tasks=["sequential"], max_steps=2, **NO_VALIDATION)
+    assert train(options, tmp_path / "pure").status == 0
+    done = train({**options, "count_weight": 0.3}, tmp_path / "run")
+    assert done.status == 0, done.err
+    report = read(tmp_path / "run" / "report.json")
+    assert report["tasks"]["sequential"]["protocol"]["count_weight"] == 0.3
+    assert call("evaluate", "--run", tmp_path / "pure", "--count_weight", 0.3, "--limit", 7).status == 0
+    assert read(tmp_path / "pure" / "report-7-counts-0.3.json")["tasks"] == report["tasks"]
+    user = Recommender.from_pretrained(tmp_path / "run" / "model").catalogue.user_ids[0]
+    outputs = [call("recommend", "--run", tmp_path / name, "--user", user).out for name in ("pure", "run")]
+    assert outputs[0] != outputs[1]
+    # Training does not depend on it, so the run goes on with another.
+    done = train({**options, "count_weight": 0.0}, tmp_path / "run", "--resume_from_checkpoint", "true")
+    assert done.status == 0, done.err
+    assert read(tmp_path / "run" / "report.json")["tasks"] == read(tmp_path / "pure" / "report.json")["tasks"]
+
+
 def test_a_prepared_corpus_under_a_temporal_split(tmp_path):
     values = small(
         prepare=["k_core_users=12", "k_core_items=2"],
