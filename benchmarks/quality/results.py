@@ -18,6 +18,8 @@ from .settings import Run
 Entry = dict[str, Any]
 MODEL = "model"
 """The system of a trained run; baselines have their own names."""
+MIXED = "model and counts"
+"""The same model, mixed with counts."""
 
 
 def read_entries(name: str, folder: Path = RESULTS) -> list[Entry]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .results import MODEL, Entry, mean, standard_error
+from .results import MIXED, MODEL, Entry, mean, standard_error
 from .settings import BASELINES, TRAIN, Run
 
 INCLUDED = "history included: "
@@ -70,9 +70,9 @@ def _row(run: Run, entries: Sequence[Entry], task: str, system: str) -> Row:
     if all("history_included" in one for one in found):
         metrics = found[0]["history_included"]["metrics"]
         values |= {INCLUDED + name: [one["history_included"]["metrics"][name] for one in found] for name in metrics}
-    trained = system == MODEL
+    trained = system in (MODEL, MIXED)
     return Row(
-        title=run.title if trained else f"`{system}`",
+        title={MODEL: run.title, MIXED: f"{run.title}, mixed with counts"}.get(system, f"`{system}`"),
         kind=run.kind,
         indexing="" if run.kind == BASELINES else entries[0]["corpus"]["indexing"],
         values=values,

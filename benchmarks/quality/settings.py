@@ -31,14 +31,18 @@ user's last item, which is the test item, is left out before the corpus is split
 CHOOSING_TABLES = ("schemes", "ablations")
 """Their rows are choices, so they never read the test items."""
 
-_KEYS = {"title": str, "table": str, "corpus": str, "data": str, "kind": str, "part": str, "seeds": list, "train": dict}
-_OPTIONAL = ("data", "train")
+_KEYS = {
+    "title": str, "table": str, "corpus": str, "data": str, "kind": str, "part": str, "seeds": list, "train": dict,
+    "count_weight": float,
+}  # fmt: skip
+_OPTIONAL = ("data", "train", "count_weight")
 _EXTENDS = "extends"
 _OURS = {
     "corpus": "is a key of the run itself",
     "data_dir": "comes from `data` and --data-root",
     "evaluation_part": "comes from `part`",
     "split": "comes from `part`",
+    "count_weight": "is a key of the run itself: the model is evaluated without counts, too",
     "seed": "comes from `seeds`",
     "output_dir": "comes from --output",
     "overwrite": "is decided by --again",
@@ -62,6 +66,7 @@ class Run:
         seeds: one model each.
         train: arguments of `peft-pod train`; for the other kinds those of the corpus and the item IDs alone.
         changes: those of them that are its own and not of the run that it extends.
+        count_weight: share of counting with which a trained model is evaluated once more; `None` for not.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Run:
     seeds: tuple[int, ...]
     train: Mapping[str, Any]
     changes: Mapping[str, Any]
+    count_weight: float | None = None
 
     @property
     def evaluated(self) -> Part:
@@ -129,6 +135,7 @@ def read_run(path: Path) -> Run:
         seeds=tuple(values["seeds"]),
         train=values.get("train", {}),
         changes=own.get("train", {}),
+        count_weight=values.get("count_weight"),
     )
     _check(run, path)
     return run
@@ -183,6 +190,10 @@ def _check(run: Run, path: Path) -> None:
         )
     if not run.seeds or len(set(run.seeds)) < len(run.seeds) or not all(type(s) is int and s >= 0 for s in run.seeds):
         raise ValueError(f"{path} sets seeds to {list(run.seeds)}; give whole numbers from 0, each once")
+    if run.count_weight is not None and (run.kind != TRAIN or not 0 < run.count_weight < 1):
+        raise ValueError(
+            f"{path} sets count_weight to {run.count_weight}; give a run that trains a share between 0 and 1"
+        )
     for key in run.train:
         if key in _OURS:
             raise ValueError(f"{path} sets train: {key}, which {_OURS[key]}")

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from peft_pod.tasks import ExplanationTask
 
 from . import ROOT
 from .examples import explanation_examples
-from .results import MODEL, Entry, system_result, with_provenance
+from .results import MIXED, MODEL, Entry, system_result, with_provenance
 from .settings import Run
 
 Start = Callable[[Sequence[str], Path, int], None]
@@ -54,15 +54,30 @@ def train(
         write_text(config, asked)
         start(["train", "--config", str(config), "--output_dir", str(folder), "--overwrite"], log, threads)
     excluded = Report.load(_report(folder, run))
-    included = None
-    ranked = [task for task, result in excluded.tasks.items() if result.protocol.history_excluded is not None]
-    if ranked:
+    ranked = [task for task, result in excluded.tasks.items() if result.protocol.candidates is not None]
+    # Where candidates are listed, the history makes no difference.
+    open_ended = [task for task in ranked if excluded.tasks[task].protocol.history_excluded is not None]
+
+    def again_with(tasks: Sequence[str], *, exclude_seen: bool, count_weight: float | None = None) -> Report | None:
+        if not tasks:
+            return None
         limit = run.train.get("evaluation_limit")
         options = ["--part", run.evaluated, *(["--limit", str(limit)] if limit is not None else [])]
-        start(["evaluate", "--run", str(folder), "--keep_seen", "--tasks", *ranked, *options], log, threads)
-        variant = report_variant(run.evaluated, limit, exclude_seen=False, tasks=ranked)
-        included = Report.load(RunFolder(folder).report(variant))
-    return _entry(run, seed, folder, excluded, included)
+        options += [] if exclude_seen else ["--keep_seen"]
+        options += [] if count_weight is None else ["--count_weight", str(count_weight)]
+        start(["evaluate", "--run", str(folder), "--tasks", *tasks, *options], log, threads)
+        variant = report_variant(
+            run.evaluated, limit, exclude_seen=exclude_seen, tasks=tasks, count_weight=count_weight
+        )
+        return Report.load(RunFolder(folder).report(variant))
+
+    reports = {MODEL: (excluded, again_with(open_ended, exclude_seen=False))}
+    if run.count_weight is not None:
+        mixed = again_with(ranked, exclude_seen=True, count_weight=run.count_weight)
+        if mixed is not None:
+            included = again_with(open_ended, exclude_seen=False, count_weight=run.count_weight)
+            reports[MIXED] = (mixed, included)
+    return _entry(run, seed, folder, reports)
 
 
 def train_arguments(run: Run, seed: int, data_dir: str | None) -> dict[str, Any]:
@@ -104,12 +119,17 @@ def _report(folder: Path, run: Run) -> Path:
     )
 
 
-def _entry(run: Run, seed: int, folder: Path, excluded: Report, included: Report | None) -> Entry:
+def _entry(run: Run, seed: int, folder: Path, reports: Mapping[str, tuple[Report, Report | None]]) -> Entry:
     files = RunFolder(folder)
     numbers = _json(files.metrics)
+    excluded = reports[MODEL][0]
     tasks = {
-        task: {MODEL: system_result(result, None if included is None else included.tasks.get(task))}
-        for task, result in excluded.tasks.items()
+        task: {
+            system: system_result(own.tasks[task], None if included is None else included.tasks.get(task))
+            for system, (own, included) in reports.items()
+            if task in own.tasks
+        }
+        for task in excluded.tasks
     }
     seconds = numbers["training/seconds"]
     config = yaml.safe_load(files.config.read_text(encoding="utf-8"))

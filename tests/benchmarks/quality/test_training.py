@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.quality import __main__ as command
 from benchmarks.quality import baselines, training
 from benchmarks.quality.page import page
 from benchmarks.quality.results import add_entry
+from benchmarks.quality.rows import rows_of
 from benchmarks.quality.settings import Run, read_runs
 from peft_pod.corpus import load_corpus
 from peft_pod.metrics import evaluate_baseline, load_baseline
@@ -62,6 +65,28 @@ def test_an_entry_has_what_the_run_left(trained):
     assert entry["config"]["seed"] == 3
     assert entry["machine"]["threads"] == 1
     assert entry["versions"] == report["versions"]
+
+
+def test_a_model_is_evaluated_with_counts_too(trained):
+    run, folder, _, entry = trained
+    calls = Calls()
+    mixed = training.train(replace(run, count_weight=0.4), 3, None, folder, threads=1, again=False, start=calls)
+    assert calls.verbs == ["evaluate"] * 3
+    reports = [read(folder / f"report-9-{name}.json") for name in MIXED_REPORTS]
+    for task in ("sequential", "topn"):
+        systems = mixed["tasks"][task]
+        assert list(systems) == ["model", "model and counts"]
+        assert systems["model"] == entry["tasks"][task]["model"]
+        assert systems["model and counts"]["metrics"] == reports[0]["tasks"][task]["metrics"]
+        assert "count weight 0.4" in systems["model and counts"]["protocol"]
+    included = mixed["tasks"]["sequential"]["model and counts"]["history_included"]
+    assert included["metrics"] == reports[1]["tasks"]["sequential"]["metrics"]
+    assert list(mixed["tasks"]["explanation"]) == ["model"]
+    (row,) = [one for one in rows_of(run, [mixed], "topn") if "counts" in one.title]
+    assert (row.title, row.is_model, row.minutes) == ("tiny, mixed with counts", True, [mixed["training"]["minutes"]])
+
+
+MIXED_REPORTS = ("counts-0.4-sequential-topn", "history-included-counts-0.4-sequential")
 
 
 def test_examples_stand_beside_what_the_users_wrote(trained):
