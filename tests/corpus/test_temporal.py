@@ -213,7 +213,7 @@ def test_by_name_from_a_corpus():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("random", {}, "there is no split 'random'; known are 'leave-one-out', 'temporal'"),
+        ("random", {}, "there is no split 'random'; known are 'leave-one-out', 'leave-one-out-refit', 'temporal'"),
         ("leave-one-out", {"test_cut": 5}, "split 'leave-one-out' has no setting 'test_cut'; it has no settings"),
         ("temporal", {"cut": 5}, "split 'temporal' has no setting 'cut'; its settings are validation_cut, test_cut"),
     ],
