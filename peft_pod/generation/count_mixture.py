@@ -11,14 +11,11 @@ from scipy import sparse
 
 from peft_pod.corpus.ragged import IntArray, Ragged
 from peft_pod.indexing.neighbours import NeighbourCounts
-from peft_pod.tasks import Sample
+from peft_pod.tasks import HISTORY, Sample
 
 from .item_filter import ItemSet
 
 FloatArray = npt.NDArray[np.float64]
-
-HISTORY = "history"
-"""The field of samples that holds the items a user took."""
 
 
 class CountMixture:
@@ -117,6 +114,31 @@ class CountMixture:
         weight = np.where(total > 0, self.weight, 0.0)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log((1 - weight) * modelled + weight * counted))
+
+
+def mixture_of(weight: float, counts: NeighbourCounts | None, num_items: int) -> CountMixture | None:
+    """What mixes counts in; `None` where they have no weight.
+
+    Args:
+        weight: the share of counting.
+        counts: of the training part.
+        num_items: of the catalogue.
+
+    Raises:
+        ValueError: they have a weight, and there are none, or they are of another catalogue.
+    """
+    if weight == 0:
+        return None
+    if counts is None:
+        raise ValueError(
+            f"count_weight is {weight}, but there are no counts to mix in: give counts=NeighbourCounts.fit(train)"
+        )
+    if len(counts.item_counts) != num_items:
+        raise ValueError(
+            f"counts are of {len(counts.item_counts):,} items, and the catalogue has {num_items:,}: count the training "
+            "part of this catalogue by NeighbourCounts.fit(train)"
+        )
+    return CountMixture(counts, weight)
 
 
 def _with_sum_one(rows: sparse.csr_matrix) -> sparse.csr_matrix:

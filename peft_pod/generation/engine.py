@@ -17,7 +17,7 @@ from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import Sample
 
 from .arguments import positive
-from .count_mixture import CountMixture
+from .count_mixture import CountMixture, mixture_of
 from .item_filter import ItemSet
 from .item_search import ItemSearch
 from .settings import GenerationSettings
@@ -50,7 +50,7 @@ class GenerationEngine:
         show_progress: whether to show a progress bar.
 
     Raises:
-        ValueError: the settings give counts a weight, and there are none.
+        ValueError: the settings give counts a weight, and there are none, or they are of another catalogue.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class GenerationEngine:
         counts: NeighbourCounts | None = None,
         show_progress: bool = False,
     ) -> None:
-        self._mixture = mixture_of(settings.count_weight, counts)
         self.model = model
         self.processor = processor
         self.settings = settings
         self.show_progress = show_progress
         self.trie = ItemTrie(processor.item_tokens(), processor.tokenizer.eos_token_id)
+        self._mixture = mixture_of(settings.count_weight, counts, self.trie.num_items)
         self._search = ItemSearch(
             model, self.trie, method=settings.method, precision=settings.precision, normaliser=settings.normaliser
         )
@@ -324,21 +324,6 @@ def check_scoring(scoring: str, num_beams: int | None) -> None:
     if scoring == "exact":
         raise ValueError(f'num_beams={num_beams} is for scoring="beam"; exact scores need no beams, leave it out')
     positive("num_beams", num_beams)
-
-
-def mixture_of(weight: float, counts: NeighbourCounts | None) -> CountMixture | None:
-    """What mixes counts in; `None` where they have no weight.
-
-    Raises:
-        ValueError: they have a weight, and there are none.
-    """
-    if weight == 0:
-        return None
-    if counts is None:
-        raise ValueError(
-            f"count_weight is {weight}, but there are no counts to mix in: give counts=NeighbourCounts.fit(train)"
-        )
-    return CountMixture(counts, weight)
 
 
 def _first(rows: np.ndarray, k: int, filling: float) -> np.ndarray:

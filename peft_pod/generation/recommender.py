@@ -392,7 +392,8 @@ class Recommender:
         Args:
             folder: where to; it can be pushed to the Hub as it is.
             histories: whether to save what each user took, so that `recommend(user)` needs no history. Leave it out
-                of a folder that is made public.
+                of a folder that is made public. Counts, where they are mixed in, are saved in any case: they name no
+                user, but a pair of items that one user alone took together can be seen in them.
             notes: sentences for the model card that must be read with the model's numbers, such as an audit's verdict.
         """
         made = (self.model, self.adapter, self.processor, self.catalogue, self.settings)

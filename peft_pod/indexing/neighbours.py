@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +80,13 @@ class NeighbourCounts:
             shape=(len(histories), self.matrix.shape[0]),
         )
         scored = (weights @ self.matrix).tocsr()
-        divisor: npt.NDArray[np.float64] = _WHOLE * (np.sqrt(self.item_counts) + 1.0)
-        scored.data /= divisor[scored.indices]
+        scored.data /= self._divisor[scored.indices]
         return scored
+
+    @cached_property
+    def _divisor(self) -> npt.NDArray[np.float64]:
+        divisor: npt.NDArray[np.float64] = _WHOLE * (np.sqrt(self.item_counts) + 1.0)
+        return divisor
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the counts into a safetensors file, whole or not at all."""

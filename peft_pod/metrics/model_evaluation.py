@@ -202,16 +202,17 @@ def _item_protocol(
     exclude_seen: bool,
     k: int,
 ) -> Protocol:
-    listed = _listed(samples)
+    listed, mixed = _listed(samples), _mixed(engine)
     return Protocol(
         part,
         len(samples),
         _candidate_set(task, samples),
         None if listed else exclude_seen,
-        beams=engine.item_beams(k),
+        # To be mixed with counts, all candidates are scored.
+        beams=None if listed and mixed else engine.item_beams(k),
         split=split.name,
         fingerprint=split.fingerprint,
-        details={**({CANDIDATE_SEED: seed, **_answered(task)} if listed else {}), **_mixed(engine)},
+        details={**({CANDIDATE_SEED: seed, **_answered(task)} if listed else {}), **mixed},
     )
 
 

@@ -11,14 +11,11 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from peft_pod.corpus import Part, Split, TrainingPart
-from peft_pod.tasks import Sample
+from peft_pod.tasks import HISTORY, Sample
 
 from .collator import BARE, BARE_COLUMNS
 from .processor import PODProcessor
 from .sampler import SampleKey
-
-HISTORY = "history"
-"""The field of templates that the items a user took fill."""
 
 
 class TrainingSamples(Dataset[dict[str, Any]]):

@@ -6,7 +6,7 @@ from typing import Any
 
 from peft_pod.corpus import TrainingPart
 
-from .base import Sample, Task
+from .base import HISTORY, Sample, Task
 from .explanation import ExplanationTask
 from .on_demand import SamplesOnDemand
 from .sequential import SequentialTask
@@ -66,6 +66,7 @@ for _task in (SequentialTask, TopNTask, ExplanationTask):
 __all__ = [
     "ExplanationTask",
     "Field",
+    "HISTORY",
     "Sample",
     "SamplesOnDemand",
     "SequentialTask",

@@ -15,6 +15,9 @@ from .template import Template
 
 USER_FIELD = "user"
 
+HISTORY = "history"
+"""The field of templates, and of a sample's items, that holds the items a user took."""
+
 UNNAMED_USER = -1
 """In the place of a user's position: one whom the input does not name."""
 

@@ -73,6 +73,7 @@ def test_counts_are_mixed_in_with_the_share_that_is_asked_for(own):
         assert report["tasks"][task] == result.to_dict()
         assert report["tasks"][task]["protocol"]["count_weight"] == 0.4
         assert "count weight 0.4" in str(result.protocol)
+        assert (result.protocol.beams is None) == (task == "topn")  # all candidates are scored
         assert result.protocol.comparable_to(Protocol.from_dict(report["baselines"][task]["popularity"]["protocol"]))
     alone = call("evaluate", "--run", own, *options)
     assert json.loads(alone.out)["tasks"]["sequential"]["metrics"] != report["tasks"]["sequential"]["metrics"]

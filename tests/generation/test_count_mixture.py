@@ -21,6 +21,7 @@ from peft_pod.training import build_model, build_tokenizer
 
 WEIGHT = 0.4
 NUM_ITEMS = 60
+UNKNOWN = {"unknown_users": "history"}
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +160,6 @@ def test_candidates_are_mixed_by_their_chances_among_themselves(pure, mixed, spl
         assert [item.item_id for item in searched] == [item.item_id for item in found]
 
 
-UNKNOWN = {"unknown_users": "history"}
-
-
 def test_it_is_saved_and_loaded(mixed, tmp_path):
     mixed.save_pretrained(tmp_path / "model")
     loaded = Recommender.from_pretrained(tmp_path / "model")
@@ -180,5 +178,8 @@ def test_what_cannot_be_mixed(pure, split):
             GenerationSettings(count_weight=wrong)
     with pytest.raises(ValueError, match=r"count_weight is 0\.4, but there are no counts to mix in: give counts="):
         Recommender(pure.model, pure.processor, pure.catalogue, GenerationSettings(count_weight=0.4))
+    other = NeighbourCounts.fit(load_corpus("embedded", num_users=12, num_items=50).split().train)
+    with pytest.raises(ValueError, match="counts are of 50 items, and the catalogue has 60: count the training part"):
+        Recommender(pure.model, pure.processor, pure.catalogue, GenerationSettings(count_weight=0.4), counts=other)
     with pytest.raises(ValueError, match="the weight of counts must lie between 0 and 1, got 0"):
         CountMixture(NeighbourCounts.fit(split.train), 0)
