@@ -17,6 +17,9 @@ _BLOCK_NUMBERS = 2**21
 _GATHERED = 128
 """Products of a row with a token that take as long as fetching the weight of one token for one row."""
 
+_MANY = 16
+"""The vocabulary over the tokens of a depth of the trie, from which on their logits are cheap to have twice."""
+
 
 def check_normaliser(normaliser: str) -> None:
     """Check its name.
@@ -61,12 +64,10 @@ class EdgeScores:
         if self._normaliser == "children":
             logits = self._logits(states, edges, level)
             return logits - _log_sum_exp(logits, edges.parents, len(states))
-        if self._weights.dtype == torch.float32:
+        if self._weights.dtype == torch.float32 and not self._has_few_tokens(level):
             return self._by_all_logits(states, edges)
-        # What items are told apart by is not rounded; the sums over the vocabulary may be.
-        logits = self._logits(states, edges, level)
-        sums = torch.cat([self._weights.head(block).float().logsumexp(dim=-1) for block in self._blocks(states)])
-        return logits - sums[edges.parents]
+        # What items are told apart by is never rounded; the sums over the vocabulary may be.
+        return self._logits(states, edges, level) - self._weights.head.log_sums(states)[edges.parents]
 
     def of_siblings(
         self, states: torch.Tensor, tokens: torch.Tensor, allowed: torch.Tensor | None, level: int
@@ -88,14 +89,17 @@ class EdgeScores:
             return scores if allowed is None else scores.masked_fill_(~allowed, -torch.inf)
         logits = self._level(level)[1](states).float()
         if self._normaliser == "vocabulary":
-            sums = torch.cat([self._weights.head(block).float().logsumexp(dim=-1) for block in self._blocks(states)])
-            scores = logits - sums[:, None]
+            scores = logits - self._weights.head.log_sums(states)[:, None]
             return scores if allowed is None else scores.masked_fill_(~allowed, -torch.inf)
         logits = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
         return logits - logits.logsumexp(dim=-1, keepdim=True)
 
+    def _has_few_tokens(self, level: int | None) -> bool:
+        """Whether the logits of all tokens that lead on from a depth are little work beside those of the vocabulary."""
+        return level is not None and _MANY * len(self._level(level)[0]) <= len(self._weights.head.rows)
+
     def _blocks(self, states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return states.split(max(1, _BLOCK_NUMBERS // len(self._weights.head_rows)))
+        return states.split(max(1, _BLOCK_NUMBERS // len(self._weights.head.rows)))
 
     def _by_all_logits(self, states: torch.Tensor, edges: Children) -> torch.Tensor:
         scores = torch.empty(len(edges.parents), dtype=torch.float32, device=states.device)
@@ -121,7 +125,7 @@ class EdgeScores:
         size = max(1, _BLOCK_NUMBERS // states.shape[-1])
         for start in range(0, len(logits), size):
             here = slice(start, start + size)
-            rows = self._weights.head_rows[edges.tokens[here]]
+            rows = self._weights.head.rows[edges.tokens[here]]
             logits[here] = (states[edges.parents[here]] * rows).sum(-1)
         return logits
 
@@ -132,7 +136,7 @@ class EdgeScores:
             for _ in range(level):
                 nodes = self._trie.children(nodes).nodes
             tokens = self._trie.children(nodes).tokens.unique()
-            self._levels[level] = tokens, Dense(self._weights.head_rows[tokens])
+            self._levels[level] = tokens, Dense(self._weights.head.rows[tokens])
         return self._levels[level]
 
 

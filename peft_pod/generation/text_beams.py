@@ -12,8 +12,8 @@ from .t5.decoder import NO_PARENT, DecodedTree
 from .t5.weights import T5Weights
 from .text_constraint import TextConstraint
 
-_BLOCK_NUMBERS = 2**21
-"""Logits that are held at once: 8 MiB in float32."""
+_BLOCK_NUMBERS = 2**23
+"""Logits that are held at once: 32 MiB in float32. The head's weights are read once for as many."""
 _PART = 64
 """Logits of which the largest is taken before the largest of all are looked for."""
 
@@ -53,7 +53,7 @@ def search_texts(
         leading: decoder tokens in front of a text.
         num_beams: how many beginnings are followed.
     """
-    batch, device = tree.batch_size, weights.head_rows.device
+    batch, device = tree.batch_size, weights.head.rows.device
     eos, longest = constraint.vocabulary.eos_token_id, constraint.max_tokens
     chain = torch.arange(NO_PARENT, len(leading) - 1, device=device).expand(batch, -1)
     states = tree.grow(torch.tensor(leading, device=device).expand(batch, -1), chain)[:, -1:]
@@ -97,8 +97,9 @@ def search_texts(
         parents, tokens = parents.gather(1, going), tokens.gather(1, going)
         written = lines.gather(1, going[:, :, None].expand(-1, -1, length))
         is_empty = constraint.still_empty(is_empty.gather(1, parents), tokens)
+        above = tree.prune(places.gather(1, parents))
         size = tree.size
-        states = tree.grow(tokens, places.gather(1, parents))
+        states = tree.grow(tokens, above)
         places = torch.arange(size, tree.size, device=device).expand(len(rows), -1)
     return Texts(texts[:, : int((texts != eos).sum(1).amax()) + 1][:, :longest], text_scores)
 
@@ -125,10 +126,10 @@ def _best_tokens(
     Returns:
         Log-probabilities and tokens, shape `(batch, beams, most)`.
     """
-    rows = max(1, _BLOCK_NUMBERS // len(weights.head_rows))
+    rows = max(1, _BLOCK_NUMBERS // len(weights.head.rows))
     gains, choices = [], []
     for block, empty in zip(states.flatten(0, 1).split(rows), is_empty.flatten().split(rows), strict=True):
-        logits = weights.head(block).float()
+        logits = weights.head(block)
         sums = logits.logsumexp(dim=1, keepdim=True)
         # The model may have more tokens than the tokenizer, which are no text.
         logits = logits[:, : len(constraint.vocabulary.forbidden)]
@@ -136,7 +137,7 @@ def _best_tokens(
         best, tokens = _largest(logits, min(most, logits.shape[1]))
         if weights.dtype != torch.float32:
             # What tokens are told apart by is not rounded; which of them are looked at, and the sums, may be.
-            exact = torch.einsum("nw,nkw->nk", block, weights.head_rows[tokens])
+            exact = torch.einsum("nw,nkw->nk", block, weights.head.rows[tokens])
             best = exact.masked_fill(best == -torch.inf, -torch.inf)
         missing = most - best.shape[1]
         gains.append(nn.functional.pad(best - sums, (0, missing), value=-torch.inf))

@@ -8,25 +8,24 @@ import pytest
 import torch
 
 from peft_pod.generation.edge_scores import EdgeScores, Normaliser
-from peft_pod.generation.t5.linear import Dense
+from peft_pod.generation.t5.head import Head
 from peft_pod.generation.t5.weights import T5Weights
 from peft_pod.generation.trie import Children, ItemTrie
 
 VOCABULARY, WIDTH, INPUTS = 40, 8, 5
 
 
-class Head:
+class Weights:
     """What the scores need of a model's weights."""
 
     def __init__(self, rows: torch.Tensor, dtype: torch.dtype) -> None:
-        self.head_rows = rows
         self.dtype = dtype
-        self.head = Dense(rows.to(dtype))
+        self.head = Head(rows, dtype)
 
 
 def make_scores(trie: ItemTrie, normaliser: Normaliser, dtype: torch.dtype) -> EdgeScores:
     rows = torch.randn(VOCABULARY, WIDTH, generator=torch.Generator().manual_seed(1))
-    return EdgeScores(cast(T5Weights, Head(rows, dtype)), trie, normaliser)
+    return EdgeScores(cast(T5Weights, Weights(rows, dtype)), trie, normaliser)
 
 
 @pytest.mark.parametrize("prefix", [[], [3]])

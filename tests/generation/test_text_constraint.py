@@ -7,6 +7,7 @@ import torch
 
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.generation import GenerationSettings, Recommender
+from peft_pod.generation.t5.head import Head
 from peft_pod.generation.text_constraint import TextConstraint, TextVocabulary
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import PODProcessor, train_tokenizer
@@ -110,6 +111,17 @@ def make_recommender(indexing_name="random", id_tokens="whole", method="auto", b
     return Recommender(model.eval(), processor, Catalogue.from_split(split), settings)
 
 
+class RiggedHead(Head):
+    """Adds numbers to logits."""
+
+    def __init__(self, rows, dtype, added):
+        super().__init__(rows, dtype)
+        self.added = added
+
+    def __call__(self, states):
+        return super().__call__(states) + self.added
+
+
 def rig(recommender, biases, monkeypatch):
     """Add numbers to the logits of tokens, whatever the input is."""
     added = torch.zeros(recommender.model.config.vocab_size)
@@ -121,7 +133,7 @@ def rig(recommender, biases, monkeypatch):
         monkeypatch.setattr(head, "forward", lambda states: type(head).forward(head, states) + added)
     else:
         weights = inference.weights()
-        rigged = dataclasses.replace(weights, head=lambda states: weights.head(states) + added)
+        rigged = dataclasses.replace(weights, head=RiggedHead(weights.head.rows, weights.dtype, added))
         monkeypatch.setattr(inference, "weights", lambda: rigged)
 
 

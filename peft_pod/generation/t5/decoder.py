@@ -9,6 +9,8 @@ from .encoder import bias_between
 from .weights import CrossAttention, SelfAttention, T5Weights
 
 NO_PARENT = -1
+_FEWEST_TO_PRUNE = 32
+"""Nodes of a tree below which pruning it takes longer than what it saves."""
 
 
 class DecodedTree:
@@ -38,6 +40,7 @@ class DecodedTree:
         self._own = [_Store() for _ in weights.decoder.layers]
         self._depth = torch.empty(batch, 0, dtype=torch.long, device=encoded.device)
         self._above = torch.empty(batch, 0, 0, dtype=torch.bool, device=encoded.device)
+        self._prune_at = _FEWEST_TO_PRUNE
 
     @property
     def batch_size(self) -> int:
@@ -93,6 +96,32 @@ class DecodedTree:
         for store in self._own:
             store.keep(inputs)
         self._depth, self._above = self._depth[inputs], self._above[inputs]
+
+    def prune(self, places: torch.Tensor) -> torch.Tensor:
+        """Drop nodes that stand above none of some others, from which alone the trees grow on.
+
+        Every node that is added looks at all that are there, those that it does not see included. It is done each time
+        that a third of a tree may have become such nodes; else this changes nothing.
+
+        Args:
+            places: of the nodes from which the trees grow on, shape `(batch, nodes)`.
+
+        Returns:
+            Their places afterwards, the same shape.
+        """
+        if self.size < self._prune_at:
+            return places
+        needed = self._above.gather(1, places[:, :, None].expand(-1, -1, self.size)).any(1)
+        most = int(needed.sum(1).amax())
+        # Trees keep the same size: where one needs fewer nodes, some that it does not see stand behind them.
+        kept = (~needed).long().argsort(dim=1, stable=True)[:, :most]
+        for store in self._own:
+            store.keep_nodes(kept)
+        self._depth = self._depth.gather(1, kept)
+        lines = self._above.gather(1, kept[:, :, None].expand(-1, -1, self._above.shape[2]))
+        self._above = lines.gather(2, kept[:, None, :].expand(-1, most, -1))
+        self._prune_at = max(_FEWEST_TO_PRUNE, most * 3 // 2)
+        return (needed.cumsum(1) - 1).gather(1, places)
 
     def _place(self, parents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Depths of new nodes, and which nodes stand above each: `(batch, nodes)` and `(batch, nodes, size after)`."""
@@ -166,6 +195,21 @@ class _Store:
         """Drop those of other inputs."""
         if self._room is not None:
             self._room = self._room[0][inputs], self._room[1][inputs]
+
+    def keep_nodes(self, nodes: torch.Tensor) -> None:
+        """Drop those of other nodes.
+
+        Args:
+            nodes: their places in the tree of each input, in the order in which they are to stand; `(batch, nodes)`.
+        """
+        self._size = nodes.shape[1]
+        if self._room is None:
+            return
+        batch, heads, length, width = self._room[0].shape
+        starts = torch.arange(batch * heads, device=nodes.device).view(batch, heads, 1) * length
+        rows = (starts + nodes[:, None, :]).flatten()
+        for room in self._room:
+            room[:, :, : self._size] = room.view(-1, width)[rows].view(batch, heads, self._size, width)
 
     def _grown(self, new: torch.Tensor, before: int, which: int = 0) -> torch.Tensor:
         batch, heads, _, width = new.shape

@@ -111,14 +111,14 @@ class T5Inference:
     def _check(self, weights: T5Weights) -> None:
         """Compare with the model on a few tokens, so that a base that is built otherwise is found out."""
         base = self.base
-        device = weights.head_rows.device
-        tokens = torch.arange(12, device=device).view(2, 6) % len(weights.head_rows)
+        device = weights.head.rows.device
+        tokens = torch.arange(12, device=device).view(2, 6) % len(weights.head.rows)
         mask = torch.ones_like(tokens, dtype=torch.bool)
         mask[1, 4:] = False
         logits = base(input_ids=tokens, attention_mask=mask.long(), decoder_input_ids=tokens[:, :3]).logits.float()
         tree = DecodedTree(weights, encode(weights.encoder, base.get_encoder().embed_tokens(tokens), mask), mask)
         chain = torch.arange(NO_PARENT, 2, device=device).expand(2, -1)
-        found = weights.head(tree.grow(tokens[:, :3], chain)).float()
+        found = weights.head(tree.grow(tokens[:, :3], chain))
         difference = float((found - logits).norm() / logits.norm())
         # A base that is held in bfloat16 rounds its own logits.
         tolerance = max(_TOLERANCE[weights.dtype], _TOLERANCE[base.lm_head.weight.dtype])

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .head import Head
 from .linear import Dense, dense_of, weight_and_bias
 
 
@@ -119,15 +120,13 @@ class T5Weights:
         decoder: its layers.
         embeddings: of the decoder's tokens, float32, shape `(vocabulary, width)`.
         head: from states to logits; a scale that the model puts on states before is in it.
-        head_rows: the head's weight, float32, shape `(vocabulary, width)`.
         dtype: in which products and attention are computed; what layers add up to is float32.
     """
 
     encoder: Stack
     decoder: Stack
     embeddings: torch.Tensor
-    head: Dense
-    head_rows: torch.Tensor
+    head: Head
     dtype: torch.dtype
 
     @classmethod
@@ -146,8 +145,7 @@ class T5Weights:
             encoder=_stack(model.encoder, dtype),
             decoder=_stack(model.decoder, dtype),
             embeddings=model.decoder.embed_tokens(tokens).float(),
-            head=Dense(rows.to(dtype)),
-            head_rows=rows,
+            head=Head(rows, dtype),
             dtype=dtype,
         )
 
