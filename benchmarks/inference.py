@@ -1,6 +1,6 @@
 """How much faster answers are found than by `generate` on the same weights.
 
-    python -m benchmarks.inference --data-dir DIR --reviews-dir DIR [--quick] [--users 512]
+    python -m benchmarks.inference --data-dir DIR --reviews-dir DIR [--quick] [--users 512] [--by-length]
 
 A T5 of t5-small's shape with t5-small's 32,128 tokens and a POD adapter is trained for some steps on Amazon Beauty
 (`--data-dir` has its files; without it, on the embedded corpus), so that users get different items, and another one on
@@ -8,12 +8,13 @@ explanations from reviews of Musical Instruments (`--reviews-dir`; likewise). Th
 validation questions in turn: the next item from the full catalogue (`sequential`, 32 users a batch) and the best of
 100 candidates that the input lists (`topn`, 8 users) or that are in the trie alone (`topn_trie`, 32 users), with 20
 beams and top 10, `generate` with `prefix_allowed_tokens_fn`; and a sentence with 7 beams (`explanation`, 16 users).
-Item IDs are numbered in random order and written in pieces of digits, as t5-small's tokenizer writes them. Batches are
-of similar length. A model of that size learns little from random weights in minutes, and gives many users the same
+Item IDs are numbered in random order and written in pieces of digits, as t5-small's tokenizer writes them. Batches
+hold users as they come, or with `--by-length` users of similar length, which spares `generate` most of its padding (the
+fast method has none). A model of that size learns little from random weights in minutes, and gives many users the same
 answer; so there are small ones too (`small_sequential`, items as paths of clusters, and `small_explanation`; 32 users),
 128 numbers wide with 2 + 2 layers, which learn to tell users apart. Ratios are those of the medians over batches of the
-time for a user, where the fast method's time for a batch is the mean of three, two of them after and before those of
-`generate`, which takes as long as many of them; the first batch does not count.
+time for a user, where the fast method's time for a batch is the mean of three, before and after that of `generate`,
+which takes as long as many of them; the first batch does not count.
 
 - `floor`: the share of our time that the encoder alone takes.
 - `identical`: for how many users the answers in float32 are those of `generate` (the ordered top 10, or the text), the
@@ -68,7 +69,7 @@ def main() -> None:
         row: {} for row in (*options.rows, "identical", "users_per_second", "floor", "one_user_ms", "peak_mib")
     }
     for row, asked in asked_questions(options, options.users, options.train_steps):
-        compare(row, asked, report)
+        compare(row, asked, report, by_length=options.by_length)
         report["one_user_ms"][row] = one_by_one(row, asked, options.single_users)
     for row in options.rows:
         report["peak_mib"][row] = {side: memory(options, row, side) for side in ("generate", "fp32")}
@@ -90,6 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--train-steps", type=int, default=60)
     parser.add_argument("--text-train-steps", type=int, default=300, help="short inputs take a tenth of the time")
     parser.add_argument("--small-train-steps", type=int, default=600)
+    parser.add_argument("--by-length", action="store_true", help="batches of similar length")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--quick", action="store_true", help="64 users, 20 of them one at a time, few steps of training"
@@ -116,12 +118,12 @@ def asked_questions(options: argparse.Namespace, users: int, train_steps: int) -
 
 
 @torch.no_grad()
-def compare(row: str, asked: Asked, report: dict[str, Any]) -> None:
+def compare(row: str, asked: Asked, report: dict[str, Any], *, by_length: bool) -> None:
     """Time all sides on the batches of a kind of question, in turn, and compare what they answer."""
     answering, encoders = sides(asked)
     seconds: dict[str, list[float]] = {}
     found: dict[str, list[Answers]] = {}
-    batches = list(asked.batches())
+    batches = list(asked.batches(by_length=by_length))
     for number, (batch, samples) in enumerate([batches[0], *batches]):
         calls: dict[str, Callable[[], Any]] = {}
         for name, side in answering.items():

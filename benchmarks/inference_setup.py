@@ -42,13 +42,14 @@ class Asked:
     samples: Sequence[Sample]
     users_a_batch: int
 
-    def batches(self, size: int | None = None) -> Iterator[tuple[dict[str, torch.Tensor], list[Sample]]]:
-        """Batches of similar length, and their samples."""
+    def batches(
+        self, size: int | None = None, *, by_length: bool = True
+    ) -> Iterator[tuple[dict[str, torch.Tensor], list[Sample]]]:
+        """Batches, of similar length or else in the order of the questions, and their samples."""
         size = self.users_a_batch if size is None else size
-        encoded = sorted(
-            ((self.processor(sample, self.task), sample) for sample in self.samples),
-            key=lambda pair: len(pair[0]["input_ids"]),
-        )
+        encoded = [(self.processor(sample, self.task), sample) for sample in self.samples]
+        if by_length:
+            encoded.sort(key=lambda pair: len(pair[0]["input_ids"]))
         collate = PODCollator(self.processor.tokenizer.pad_token_id)
         for start in range(0, len(encoded), size):
             part = encoded[start : start + size]
