@@ -1,6 +1,7 @@
 """How much faster answers are found than by `generate` on the same weights.
 
     python -m benchmarks.inference --data-dir DIR --reviews-dir DIR [--quick] [--users 512] [--by-length]
+    python -m benchmarks.inference --run DIR
 
 A T5 of t5-small's shape with t5-small's 32,128 tokens and a POD adapter is trained for some steps on Amazon Beauty
 (`--data-dir` has its files; without it, on the embedded corpus), so that users get different items, and another one on
@@ -12,7 +13,8 @@ Item IDs are numbered in random order and written in pieces of digits, as t5-sma
 hold users as they come, or with `--by-length` users of similar length, which spares `generate` most of its padding (the
 fast method has none). A model of that size learns little from random weights in minutes, and gives many users the same
 answer; so there are small ones too (`small_sequential`, items as paths of clusters, and `small_explanation`; 32 users),
-128 numbers wide with 2 + 2 layers, which learn to tell users apart. Ratios are those of the medians over batches of the
+128 numbers wide with 2 + 2 layers, which learn to tell users apart. `--run` takes a model that `peft-pod train` made
+instead, and asks it the test's questions (`run`, 32 users). Ratios are those of the medians over batches of the
 time for a user, where the fast method's time for a batch is the mean of three, before and after that of `generate`,
 which takes as long as many of them; the first batch does not count.
 
@@ -48,7 +50,7 @@ from transformers.utils import logging
 from peft_pod.metrics import software_versions
 from peft_pod.training.precision import bf16_speedup
 
-from .inference_setup import ROWS, Asked, questions
+from .inference_setup import ROWS, RUN, Asked, questions
 from .inference_sides import BEAMS, PRECISIONS, TEXT_BEAMS, TOP, Answers, sides
 from .training_setup import SHAPES
 
@@ -85,6 +87,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="with the files of Amazon Beauty (2014)")
     parser.add_argument("--reviews-dir", help="with the reviews of Musical Instruments (2014)")
+    parser.add_argument(
+        "--run", help="folder of a trained run, whose model finds next items, and nothing else is asked"
+    )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="which questions to ask")
     parser.add_argument("--users", type=int, default=512, help="of each kind of question")
     parser.add_argument("--single-users", type=int, default=100, help="that are answered one at a time")
@@ -98,6 +103,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--memory-of", help="measure the memory of one side and nothing else")
     options = parser.parse_args()
+    if options.run:
+        options.rows = [RUN]
     if options.quick:
         options.users, options.single_users = 64, 20
         options.train_steps, options.text_train_steps, options.small_train_steps = 20, 100, 100
@@ -114,6 +121,7 @@ def asked_questions(options: argparse.Namespace, users: int, train_steps: int) -
         train_steps=train_steps,
         text_train_steps=options.text_train_steps if train_steps else 0,
         small_train_steps=options.small_train_steps if train_steps else 0,
+        run=options.run,
     )
 
 
@@ -202,7 +210,8 @@ def one_by_one(row: str, asked: Asked, users: int) -> dict[str, dict[str, float]
 
 def memory(options: argparse.Namespace, row: str, side: str) -> int:
     """By how many MiB the peak of a new process's memory grows while one side answers."""
-    command = [sys.executable, "-m", "benchmarks.inference", "--rows", row, "--memory-of", side]
+    command = [sys.executable, "-m", "benchmarks.inference", "--memory-of", side]
+    command += ["--run", options.run] if options.run else ["--rows", row]
     command += ["--threads", str(options.threads)]
     for name in ("data_dir", "reviews_dir"):
         value = getattr(options, name)

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from peft_pod.corpus import load_corpus
+from peft_pod.commands.data import split_of_run
+from peft_pod.commands.run_folder import RunFolder
+from peft_pod.corpus import Corpus, load_corpus
 from peft_pod.corpus.split import Split
+from peft_pod.generation import Recommender
 from peft_pod.indexing import load_indexing
 from peft_pod.processing import PODCollator, PODProcessor, TrainingSamples, train_tokenizer
 from peft_pod.tasks import Sample, load_task
@@ -21,7 +24,8 @@ from .training_setup import trained_whole
 
 SMALL = {"small_sequential": "sequential", "small_explanation": "explanation"}
 ROWS = ("sequential", "topn", "topn_trie", "explanation", *SMALL)
-USERS_A_BATCH = {"sequential": 32, "topn": 8, "topn_trie": 32, "explanation": 16} | dict.fromkeys(SMALL, 32)
+RUN = "run"
+USERS_A_BATCH = {"sequential": 32, "topn": 8, "topn_trie": 32, "explanation": 16} | dict.fromkeys((*SMALL, RUN), 32)
 
 
 @dataclass
@@ -66,17 +70,19 @@ def questions(
     train_steps: int,
     text_train_steps: int,
     small_train_steps: int,
+    run: str | None = None,
 ) -> Iterator[tuple[str, Asked]]:
     """Each kind of question in turn.
 
     Args:
-        rows: their names, of `ROWS`.
+        rows: their names, of `ROWS`, or `RUN`.
         data_dir: with the files of Amazon Beauty (2014); `None`: the embedded corpus.
         reviews_dir: with the reviews of Musical Instruments (2014); `None`: the embedded corpus.
         users: how many questions of each kind.
         train_steps: of the model that finds items.
         text_train_steps: of the one that explains.
         small_train_steps: of each of the small ones.
+        run: folder of a run of `peft-pod train`, whose model finds next items in the row `RUN`.
     """
     items = [row for row in rows if row in ("sequential", "topn", "topn_trie")]
     if items:
@@ -105,6 +111,8 @@ def questions(
             task = SMALL[row]
             split = _purchases(data_dir) if task == "sequential" else _sentences(reviews_dir)
             yield row, _small(row, split, users, small_train_steps)
+    if run is not None and RUN in rows:
+        yield RUN, _of_run(run, users)
 
 
 def _purchases(data_dir: str | None) -> Split:
@@ -131,6 +139,15 @@ def _small(row: str, split: Split, users: int, steps: int) -> Asked:
     model = trained(model, processor, split, steps, batch_size=64, learning_rate=1e-3)
     samples = task.evaluation_samples(split, "validation", 0)[:users]
     return Asked(task.name, model, processor, samples, USERS_A_BATCH[row])
+
+
+def _of_run(run: str, users: int) -> Asked:
+    folder = RunFolder.existing(run)
+    recommender = Recommender.from_pretrained(folder.model, device="cpu")
+    split = split_of_run(Corpus.load_from_disk(folder.corpus), folder.corpus_arguments())
+    processor = recommender.processor
+    samples = processor.task("sequential").evaluation_samples(split, "test", folder.seed())[:users]
+    return Asked("sequential", recommender.model, processor, samples, USERS_A_BATCH[RUN])
 
 
 def trained(
