@@ -87,10 +87,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="with the files of Amazon Beauty (2014)")
     parser.add_argument("--reviews-dir", help="with the reviews of Musical Instruments (2014)")
-    parser.add_argument(
-        "--run", help="folder of a trained run, whose model finds next items, and nothing else is asked"
-    )
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="which questions to ask")
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--run", help="folder of a trained run, whose model finds next items; nothing else is asked")
+    asked.add_argument("--rows", nargs="+", choices=ROWS, help="which questions to ask; all by default")
     parser.add_argument("--users", type=int, default=512, help="of each kind of question")
     parser.add_argument("--single-users", type=int, default=100, help="that are answered one at a time")
     parser.add_argument("--train-steps", type=int, default=60)
@@ -103,8 +102,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--memory-of", help="measure the memory of one side and nothing else")
     options = parser.parse_args()
-    if options.run:
-        options.rows = [RUN]
+    options.rows = [RUN] if options.run else options.rows or list(ROWS)
     if options.quick:
         options.users, options.single_users = 64, 20
         options.train_steps, options.text_train_steps, options.small_train_steps = 20, 100, 100
@@ -140,9 +138,9 @@ def compare(row: str, asked: Asked, report: dict[str, Any], *, by_length: bool) 
             calls[f"encoder {name}"] = partial(encode, batch)
         spent: dict[str, list[float]] = {name: [] for name in calls}
         answers: dict[str, Any] = {}
-        for time_of_batch in range(_TIMES_QUICK):
+        for turn in range(_TIMES_QUICK):
             for name, call in calls.items():
-                if name == "generate" and time_of_batch != _TIMES_QUICK // 2:
+                if name == "generate" and turn != _TIMES_QUICK // 2:
                     continue
                 began = time.perf_counter()
                 answers[name] = call()
@@ -151,7 +149,6 @@ def compare(row: str, asked: Asked, report: dict[str, Any], *, by_length: bool) 
             for name in calls:
                 seconds.setdefault(name, []).append(mean(spent[name]))
                 found.setdefault(name, []).append(answers[name])
-        if number:
             ratio = seconds["generate"][-1] / seconds["fp32"][-1]
             rounded = seconds["generate"][-1] / seconds["bf16"][-1]
             print(f"{row} {number} of {len(batches)}: {ratio:.1f}, bf16 {rounded:.1f}", file=sys.stderr)

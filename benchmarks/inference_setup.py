@@ -75,14 +75,14 @@ def questions(
     """Each kind of question in turn.
 
     Args:
-        rows: their names, of `ROWS`, or `RUN`.
+        rows: their names, of `ROWS`.
         data_dir: with the files of Amazon Beauty (2014); `None`: the embedded corpus.
         reviews_dir: with the reviews of Musical Instruments (2014); `None`: the embedded corpus.
         users: how many questions of each kind.
         train_steps: of the model that finds items.
         text_train_steps: of the one that explains.
         small_train_steps: of each of the small ones.
-        run: folder of a run of `peft-pod train`, whose model finds next items in the row `RUN`.
+        run: folder of a run of `peft-pod train`, whose model finds next items in a row `RUN` behind the others.
     """
     items = [row for row in rows if row in ("sequential", "topn", "topn_trie")]
     if items:
@@ -111,7 +111,7 @@ def questions(
             task = SMALL[row]
             split = _purchases(data_dir) if task == "sequential" else _sentences(reviews_dir)
             yield row, _small(row, split, users, small_train_steps)
-    if run is not None and RUN in rows:
+    if run is not None:
         yield RUN, _of_run(run, users)
 
 
@@ -142,6 +142,7 @@ def _small(row: str, split: Split, users: int, steps: int) -> Asked:
 
 
 def _of_run(run: str, users: int) -> Asked:
+    """A trained model, and the questions of its corpus' test part, whose answers are not looked at."""
     folder = RunFolder.existing(run)
     recommender = Recommender.from_pretrained(folder.model, device="cpu")
     split = split_of_run(Corpus.load_from_disk(folder.corpus), folder.corpus_arguments())
