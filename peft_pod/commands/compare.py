@@ -11,15 +11,15 @@ from peft_pod.corpus import Part
 from peft_pod.metrics import Comparison, Report, compare_runs, format_comparison
 
 from .arguments import parse_arguments
-from .run_folder import RunFolder, report_variant
+from .run_folder import named_report, report_variant
 
 
 @dataclass
 class CompareArguments:
     """Arguments of `peft-pod compare`; the runs may also be named without a flag, in front of the other arguments."""
 
-    first: str = field(default="", metadata={"help": "Folder of a run that was evaluated."})
-    second: str = field(default="", metadata={"help": "Folder of another run, or the same for one of its baselines."})
+    first: str = field(default="", metadata={"help": "Folder of a run that was evaluated, or one of its report*.json."})
+    second: str = field(default="", metadata={"help": "Another run or report, or the same for one of its baselines."})
     baseline: str = field(
         default="", metadata={"help": "Compare with this baseline of the second run, or of the first if it is alone."}
     )
@@ -61,12 +61,12 @@ def _compare(options: CompareArguments) -> dict[str, Comparison]:
 
 
 def _load(path: str, variant: str) -> Report:
-    folder = RunFolder(RunFolder.existing(path).path)
+    folder, variant = named_report(path, variant)
     for file in (folder.report(variant), folder.ranks(variant)):
         if not file.is_file():
             raise FileNotFoundError(
-                f"{path} has no {file.name}; run `peft-pod evaluate --run {path}` with the same --part, --limit, "
-                "--keep_seen and --seed"
+                f"{folder.path} has no {file.name}; run `peft-pod evaluate --run {folder.path}` with the same --part, "
+                "--limit, --keep_seen and --seed"
             )
     return Report.load(folder.report(variant), ranks=folder.ranks(variant))
 

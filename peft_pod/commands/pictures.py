@@ -23,7 +23,7 @@ from peft_pod.training.reading_plots import plot_attention, plot_hit_rates
 
 from .arguments import parse_arguments
 from .data import split_of_run
-from .run_folder import RunFolder, report_variant
+from .run_folder import RunFolder, named_report, report_variant
 
 NUMBERS = "pictures.json"
 HIT_RATES, PROMPTS, ATTENTION = "hit_rates.png", "prompts.png", "attention.png"
@@ -36,7 +36,9 @@ NO_PROMPTS = (
 class PicturesArguments:
     """Arguments of `peft-pod pictures`."""
 
-    run: str = field(default="", metadata={"help": "Folder of the run, as given to `train --output-dir`."})
+    run: str = field(
+        default="", metadata={"help": "Folder given to `train --output-dir`, or one of the report*.json in it."}
+    )
     part: str = field(default="test", metadata={"help": "validation or test.", "choices": ["validation", "test"]})
     output: str | None = field(
         default=None, metadata={"help": "Folder for the pictures; by default pictures/ in the run's folder."}
@@ -60,9 +62,8 @@ def run(arguments: Sequence[str]) -> None:
     # There is nothing to share, and each process would write the same files.
     if not process_state().is_main_process:
         return
-    folder = RunFolder.existing(options.run)
-    part = cast(Part, options.part)
-    variant = report_variant(part, options.limit, not options.keep_seen)
+    variant = report_variant(cast(Part, options.part), options.limit, not options.keep_seen)
+    folder, variant = named_report(options.run, variant)
     report = _load_report(folder, variant)
     split = split_of_run(Corpus.load_from_disk(folder.corpus), folder.corpus_arguments())
     recommender = Recommender.from_pretrained(folder.model, device=process_state().device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -330,3 +331,41 @@ def report_variant(
     words += [] if seed is None else [f"seed-{seed}"]
     words += [] if count_weight is None else [f"counts-{count_weight:g}"]
     return "".join(f"-{word}" for word in (*words, *tasks))
+
+
+def named_report(path: str, variant: str, flag: str = "--run") -> tuple[RunFolder, str]:
+    """The run and the variant of the report that are meant.
+
+    A run evaluated in several ways has several reports. Flags find some; the file itself names any of them.
+
+    Args:
+        path: folder of a run, or one of its reports.
+        variant: of the report that is meant in the folder, see `report_variant`.
+        flag: the argument that names it.
+
+    Raises:
+        ValueError: nothing is named, a file that is no report, or a report and flags beside it that ask for another.
+        FileNotFoundError: there is no such run.
+
+    Example:
+        >>> from peft_pod.files import write_text
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "model").mkdir()
+        >>> for name in ("arguments.json", "report-counts-0.4.json"):
+        ...     write_text(folder / name, "{}")
+        >>> named_report(str(folder / "report-counts-0.4.json"), "")[1]
+        '-counts-0.4'
+    """
+    file = Path(path)
+    if not file.is_file():
+        return RunFolder.existing(path, flag), variant
+    name = re.fullmatch(r"report(-.+)?\.json", file.name)
+    if name is None:
+        raise ValueError(f"{flag} {path} is no report: name the folder of a run, or a report*.json in it")
+    if variant:
+        raise ValueError(
+            f"{flag} {path} names the report already: leave out --part, --limit, --keep_seen and --seed, or name the "
+            f"folder {file.parent}"
+        )
+    return RunFolder.existing(str(file.parent), flag), name[1] or ""

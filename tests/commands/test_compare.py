@@ -71,6 +71,23 @@ def test_a_run_and_one_of_its_baselines(evaluated):
     assert "the report has no baseline 'svd'; it has ['co-occurrence', 'popularity'" in done.err
 
 
+def test_two_reports_of_one_run(evaluated):
+    """A report that no flag of this verb finds is named by its file."""
+    done = call("evaluate", "--run", evaluated, "--count_weight", 0.9)
+    assert done.status == 0, done.err
+    mixed = evaluated / "report-counts-0.9.json"
+    done = call("compare", mixed, evaluated, "--json")
+    assert done.status == 0, done.err
+    sides = [
+        Report.load(evaluated / f"report{name}.json", ranks=evaluated / f"ranks{name}.parquet").tasks["sequential"]
+        for name in ("-counts-0.9", "")
+    ]
+    assert sides[0].metrics != sides[1].metrics
+    assert json.loads(done.out)["sequential"] == json.loads(json.dumps(compare_results(*sides).to_dict()))
+    done = call("compare", mixed, "--baseline", "co-occurrence", "--json")
+    assert json.loads(done.out)["sequential"]["differences"]["hr@10"]["first"] == sides[0].metrics["hr@10"]
+
+
 def test_runs_on_other_data_are_refused(evaluated, other):
     report = read(other / "report.json")
     report["corpus"]["fingerprint"] = "0123456789ab"
@@ -115,11 +132,14 @@ def test_runs_whose_seeds_differ(evaluated, other):
         (["RUN"], "nothing to compare with: name a second run, or a baseline"),
         (["RUN", "RUN", "RUN"], "compare takes two runs, got 3"),
         (["RUN", "nowhere"], "--run nowhere does not exist"),
+        (["RUN/report.json", "RUN", "--keep_seen"], "names the report already: leave out --part"),
+        (["RUN/metrics.json", "RUN"], "metrics.json is no report: name the folder of a run, or a report*.json in it"),
+        (["RUN/report-none.json", "RUN"], "report-none.json does not exist"),
         (["RUN", "RUN", "--parts", "test"], "unknown argument '--parts'"),
     ],
 )
 def test_bad_arguments(evaluated, arguments, message):
-    done = call("compare", *[evaluated if argument == "RUN" else argument for argument in arguments])
+    done = call("compare", *[argument.replace("RUN", str(evaluated)) for argument in arguments])
     assert done.status == 2
     assert done.out == ""
     assert message in done.err

@@ -114,6 +114,19 @@ def test_another_folder_and_the_table(evaluated, tmp_path):
     assert str(tmp_path / "out" / "prompts.png") in done.out
 
 
+def test_a_report_by_its_file(evaluated, tmp_path):
+    """The pictures lie beside those of other reports, with the hit rates of the one that was named."""
+    folder = shutil.copytree(evaluated, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "pictures"))
+    assert call("evaluate", "--run", folder, "--count_weight", 0.9).status == 0
+    done = call("pictures", "--run", folder / "report-counts-0.9.json", "--questions", 1)
+    assert done.status == 0, done.err
+    hit_rates = read(folder / "pictures-counts-0.9" / "pictures.json")["hit_rates"]["sequential"]["by_popularity"]
+    hits = sum(group["users"] * group["systems"]["model"]["hit_rate"] for group in hit_rates)
+    report = read(folder / "report-counts-0.9.json")["tasks"]["sequential"]
+    assert hits / report["protocol"]["num_users"] == pytest.approx(report["metrics"]["hr@10"])
+    assert not (folder / "pictures").exists()
+
+
 def test_where_attention_cannot_be_read(evaluated, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AttentionUnreadableError("a base of type 'led' gives local attention")
