@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import re
+from typing import cast
+
 import torch
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from torch import nn
+from transformers import PreTrainedModel
 
 from .config import PromptDistillationConfig
 from .initialisation import PROMPTS_PREFIX
 
 BASE_PREFIX = "base_model.model."
+
+_OF_AN_ADAPTER = re.compile(r"\.(lora_|modules_to_save\.|trainable_tokens)")
+
+_UNDER_ANOTHER_NAME = (
+    "if there was an adapter of that name already, its configuration may be another: load the checkpoint under a name "
+    "of its own"
+)
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """What `train_base=True` trains of a base: every weight of it but tables of sines and what is no real number.
+
+    Args:
+        model: the base.
+    """
+    computed = {
+        id(parameter)
+        for module in model.modules()
+        if "Sinusoidal" in type(module).__name__
+        for parameter in module.parameters()
+    }
+    return [
+        parameter for parameter in model.parameters() if parameter.is_floating_point() and id(parameter) not in computed
+    ]
+
+
+def last_names(model: nn.Module) -> set[str]:
+    """Names of the base's parameters and of the modules that hold them, without where these are.
+
+    Args:
+        model: the base.
+    """
+    return {piece for name, _ in model.named_parameters(remove_duplicate=False) for piece in name.split(".")[-2:]}
 
 
 def select(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -84,8 +122,67 @@ def check_shapes(model: nn.Module, state_dict: dict[str, torch.Tensor], adapter_
             raise ValueError(
                 f"adapter {adapter_name!r} does not fit this base model: {name.removeprefix(BASE_PREFIX)!r} has shape "
                 f"{tuple(tensor.shape)} in the checkpoint and {tuple(shapes[name])} here. Load it on the base it was "
-                "trained on, of the same size and vocabulary"
+                f"trained on, of the same size and vocabulary; {_UNDER_ANOTHER_NAME}"
             )
+
+
+def check_parts(
+    model: nn.Module, config: PromptDistillationConfig, state_dict: dict[str, torch.Tensor], adapter_name: str
+) -> None:
+    """Check that a checkpoint holds what the adapter consists of: no part more, which would be lost, and none less.
+
+    Args:
+        model: the PEFT model to be loaded into.
+        config: the adapter's configuration there; PEFT keeps it where an adapter of the name is there already.
+        state_dict: the checkpoint, with the model's names.
+        adapter_name: name of the adapter.
+
+    Raises:
+        ValueError: whole-word embeddings, LoRA layers or the base's weights are on one side alone; the message says
+            what, and names a weight.
+    """
+    names = [name.replace("_fsdp_wrapped_module.", "") for name, _ in model.named_parameters(remove_duplicate=False)]
+    for part, mark in (("whole-word embeddings", "pod_whole_words"), ("LoRA", "lora_")):
+        here = {name for name in names if re.search(rf"\.{mark}\w*\.{re.escape(adapter_name)}(\.|$)", name)}
+        saved = {name for name in state_dict if f".{mark}" in name}
+        missing, foreign = sorted(here - saved), sorted(saved - here)
+        if missing or foreign:
+            raise ValueError(
+                f"the checkpoint's {part} is not that of adapter {adapter_name!r}: it lacks {len(missing)} weights "
+                f"{missing[:1]} and has {len(foreign)} {foreign[:1]} besides; {_UNDER_ANOTHER_NAME}"
+            )
+    if not config.train_base:
+        foreign = sorted(_base_entries(model, state_dict))
+        if foreign:
+            raise ValueError(
+                f"the checkpoint was trained with train_base=True and holds the base's weights, such as "
+                f"{foreign[0].removeprefix(BASE_PREFIX)!r}; adapter {adapter_name!r} has train_base=False, and other "
+                "adapters share the base. Load it on a base of its own by PeftModel.from_pretrained"
+            )
+
+
+def _base_entries(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> list[str]:
+    """Entries that are weights of the base itself, but for those that checkpoints of any adapter may hold.
+
+    These are biases (`bias="all"`) and embeddings, which PEFT saves where the vocabulary was changed.
+    """
+    base = cast(PreTrainedModel, model)
+    embeddings = {
+        id(parameter)
+        for module in (base.get_input_embeddings(), base.get_output_embeddings())
+        if module is not None
+        for parameter in module.parameters()
+    }
+    plain = {
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if name.startswith(BASE_PREFIX) and id(parameter) not in embeddings and not _OF_AN_ADAPTER.search(name)
+    }
+    return [
+        name
+        for name in state_dict
+        if name in plain and not name.endswith(".bias") and not {*name.split(".")} & {*EMBEDDING_LAYER_NAMES}
+    ]
 
 
 def check_tasks(config: PromptDistillationConfig, state_dict: dict[str, torch.Tensor], adapter_name: str) -> None:

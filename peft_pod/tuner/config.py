@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
 from peft import LoraConfig, TaskType
@@ -20,15 +20,25 @@ PromptInit = Literal["uniform", "vocabulary", "text", "adapter"]
 # of torch's containers.
 TASK_PREFIX = "task_"
 
-# They change nothing without LoRA, so whoever sets one forgot `r`.
-_LORA_ALONE = (
-    "lora_alpha",
-    "lora_dropout",
-    "use_rslora",
-    "use_dora",
-    "init_lora_weights",
-    "rank_pattern",
-    "alpha_pattern",
+# What LoRA's configuration has for any method, or for the base: all else changes nothing without LoRA's rank, so that
+# whoever sets it forgot `r`.
+_OF_ANY_METHOD = frozenset(
+    {
+        "task_type",
+        "peft_type",
+        "auto_mapping",
+        "peft_version",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "r",
+        "target_modules",
+        "target_parameters",
+        "bias",
+        "modules_to_save",
+        "trainable_token_indices",
+        "ensure_weight_tying",
+    }
 )
 
 
@@ -236,7 +246,10 @@ class PromptDistillationConfig(LoraConfig):
         if self.target_modules == DUMMY_TARGET_MODULES:
             named.remove("target_modules")
         plain = LoraConfig()
-        named += [name for name in _LORA_ALONE if getattr(self, name) != getattr(plain, name)]
+        loras = [lora.name for lora in fields(LoraConfig) if lora.name not in _OF_ANY_METHOD]
+        named += [name for name in loras if getattr(self, name) != getattr(plain, name)]
+        if self.bias == "lora_only":
+            named.append("bias='lora_only'")
         if self.r == 0 and named:
             raise ValueError(f"{named[0]} is set but r is 0, which means no LoRA: set r, or leave {named[0]} out")
         if self.train_base and self.r > 0:

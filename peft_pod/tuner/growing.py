@@ -146,7 +146,7 @@ class GrowingModel(LoraModel):
         if adapter_name in self.peft_config:
             raise ValueError(f"there is already an adapter {adapter_name!r}: delete it first, or choose another name")
         check_combinable(self.peft_config, adapters, weights, combination_type)
-        self._check_train_base_is_alone(adapter_name)
+        self._check_base_is_not_shared(adapter_name)
         prompts, whole_words = combine(self.prompts, adapters, weights, combination_type)
         try:
             self._inject_weighted_adapter(adapters, weights, adapter_name, combination_type)

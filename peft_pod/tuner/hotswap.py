@@ -12,7 +12,16 @@ from torch import nn
 from .config import PromptDistillationConfig
 
 # What decides over the output without a trace in the names and shapes of the weights.
-_SAME_FIELDS = ("tasks", "num_tasks", "lora_alpha", "alpha_pattern", "use_rslora", "lora_dropout", "fan_in_fan_out")
+_SAME_FIELDS = (
+    "tasks",
+    "num_tasks",
+    "trainable_token_indices",
+    "lora_alpha",
+    "alpha_pattern",
+    "use_rslora",
+    "lora_dropout",
+    "fan_in_fan_out",
+)
 
 
 def hotswap_adapter(
@@ -69,6 +78,7 @@ def hotswap_adapter(
                 f"{getattr(saved, name)!r} in {model_name_or_path!r}. Load it as an adapter of its own by load_adapter"
             )
     weights = cast(dict[str, torch.Tensor], load_peft_weights(model_name_or_path, device=torch_device, **kwargs))
+    weights = _without_equal_embeddings(peft_model, weights)
     _check_same_weights(peft_model, weights, adapter_name, model_name_or_path)
     set_peft_model_state_dict(peft_model, weights, adapter_name=adapter_name)
 
@@ -79,6 +89,21 @@ def _check_not_merged(model: PeftModel, adapter_name: str) -> None:
             f"adapter {adapter_name!r} is merged into the base: call unmerge_adapter() before it is swapped, or its "
             "LoRA could not be taken out again"
         )
+
+
+def _without_equal_embeddings(model: PeftModel, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The checkpoint without the embeddings that PEFT saves beside adapters of them, where they are the base's own."""
+    own = {
+        f"{name}.{key}": parameter
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Embedding) or name.endswith("lm_head") or name.endswith("lm_head.base_layer")
+        for key, parameter in module.named_parameters(recurse=False)
+    }
+    return {
+        name: tensor
+        for name, tensor in weights.items()
+        if name not in own or not torch.equal(tensor.to(own[name]), own[name])
+    }
 
 
 def _check_same_weights(model: PeftModel, weights: dict[str, torch.Tensor], adapter_name: str, folder: str) -> None:

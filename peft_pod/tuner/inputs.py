@@ -13,6 +13,8 @@ from .layer import PromptLayer
 
 TaskId = torch.Tensor | int | str
 
+_DROPPED = ". The Trainer of transformers drops both columns unless its arguments have remove_unused_columns=False"
+
 
 def task_id_tensor(
     task_id: TaskId | None, config: PromptDistillationConfig, batch_size: int, device: torch.device
@@ -28,7 +30,7 @@ def task_id_tensor(
             raise ValueError(
                 f"task_id is missing: this adapter has {config.num_tasks} tasks"
                 f"{f' {config.tasks}' if config.tasks else ''}, pass task_id= as a tensor of shape (batch,), "
-                "a number or a name"
+                f"a number or a name{_DROPPED}"
             )
         task_id = 0
     if isinstance(task_id, str):
@@ -158,6 +160,7 @@ def _whole_words(
         raise ValueError(
             "whole_word_ids is missing, and this adapter has whole-word embeddings: pass n for the tokens of the n-th "
             "ID and 0 for other tokens (zeros where the input holds no IDs), or configure whole_word_embedding=False"
+            f"{_DROPPED}"
         )
     if whole_word_ids.shape != inputs_embeds.shape[:2]:
         raise ValueError(

@@ -92,7 +92,9 @@ class PromptLayer(nn.Module, BaseTunerLayer):
 
     def prompt(self, task_ids: torch.Tensor) -> torch.Tensor:
         """Prompts of the active adapter for each row's task: `(batch,)` to `(batch, num_virtual_tokens, hidden)`."""
-        return self.prompt_table(self._active_name())[task_ids]
+        table = self.prompt_table(self._active_name())
+        # Indexing takes negative numbers, and compiled code does not check them before.
+        return nn.functional.embedding(task_ids, table.flatten(1)).unflatten(1, table.shape[1:])
 
     def whole_words(self, whole_word_ids: torch.Tensor) -> torch.Tensor:
         """Whole-word embeddings of the active adapter: `(batch, length)` to `(batch, length, hidden)`.

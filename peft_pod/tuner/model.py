@@ -73,17 +73,16 @@ class PODModel(GrowingModel):
         state_dict: dict[str, torch.Tensor] | None = None,
     ) -> None:
         """Make the prompts of an adapter, and its LoRA layers where its configuration asks for them."""
-        _check_adapter_name(adapter_name)
         config = self.peft_config[adapter_name]
+        _check_adapter_name(adapter_name, model if config.train_base else None)
         is_first = "prompts" not in self._modules
         if is_first:
             self.prompts = PromptLayer()
-            # Such as tables of sines, which must not begin to train when the base does.
-            self._frozen_in_base = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         parameters = [*self._base_parameters(), *self.prompts.parameters()]
         trainable_before = [(parameter, parameter.requires_grad) for parameter in parameters]
         try:
-            self._check_train_base_is_alone(adapter_name)
+            self._check_base_is_not_shared(adapter_name)
+            self._check_tokens_are_alike(adapter_name)
             embeddings = self._embedding_table()
             if low_cpu_mem_usage:
                 embeddings = embeddings.to("meta")
@@ -99,9 +98,13 @@ class PODModel(GrowingModel):
             if adapter_name in self.prompts.pod_prompts:
                 self.prompts.delete_adapter(adapter_name)
             raise
-        if not is_first or (config.train_base and not config.inference_mode):
+        if not is_first:
             for parameter, requires_grad in trainable_before:
                 parameter.requires_grad = requires_grad
+        elif config.train_base:
+            self._set_base_requires_grad(not config.inference_mode)
+        if is_first and not config.inference_mode:
+            _check_something_is_trained([*self._base_parameters(), *self.prompts.parameters()], config)
         self._freeze_all_but_train_tasks()
 
     def _prepare_adapter_config(
@@ -111,13 +114,26 @@ class PODModel(GrowingModel):
             peft_config.target_modules = DUMMY_TARGET_MODULES
         return cast(PromptDistillationConfig, super()._prepare_adapter_config(peft_config, model_config))
 
-    def _check_train_base_is_alone(self, adapter_name: str) -> None:
-        alone = [name for name, config in self.peft_config.items() if config.train_base]
-        if alone and len({*self.peft_config, adapter_name}) > 1:
-            raise ValueError(
-                f"adapter {alone[0]!r} has train_base=True: it changes the base's weights, which other adapters would "
-                f"share; cannot add {adapter_name!r} beside it. Use a model of its own for each"
-            )
+    def _check_base_is_not_shared(self, adapter_name: str) -> None:
+        if len({*self.peft_config, adapter_name}) == 1:
+            return
+        for name, config in self.peft_config.items():
+            changed = "train_base=True" if config.train_base else f"bias={config.bias!r}"
+            if config.train_base or config.bias != "none":
+                raise ValueError(
+                    f"adapter {name!r} has {changed}: it changes the base's weights, which other adapters would share, "
+                    f"so {adapter_name!r} cannot be beside it. Use a model of its own for each"
+                )
+
+    def _check_tokens_are_alike(self, adapter_name: str) -> None:
+        config = self.peft_config[adapter_name]
+        for name, other in self.peft_config.items():
+            if (other.trainable_token_indices is None) != (config.trainable_token_indices is None):
+                raise ValueError(
+                    f"trainable_token_indices is {config.trainable_token_indices} for adapter {adapter_name!r} and "
+                    f"{other.trainable_token_indices} for {name!r}: PEFT could save neither of them. Give them to "
+                    "both, or use a model of its own for each"
+                )
 
     # Running
 
@@ -165,7 +181,12 @@ class PODModel(GrowingModel):
         encoder_outputs: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Generate by the base from the input with the task's prompts in front; arguments as for `forward`."""
+        """Generate by the base from the input with the task's prompts in front; arguments as for `forward`.
+
+        `inputs`, as transformers calls them, are taken as `input_ids`.
+        """
+        if input_ids is None:
+            input_ids = kwargs.pop("inputs", None)
         inputs = self.encoder_inputs(input_ids, attention_mask, inputs_embeds, task_id, whole_word_ids, encoder_outputs)
         return self.model.generate(**self._complete_call({**inputs, **kwargs}, generating=True))
 
@@ -240,11 +261,14 @@ class PODModel(GrowingModel):
         self.prompts.set_requires_grad(adapter_names, requires_grad=requires_grad)
         names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
         if any(self.peft_config[name].train_base for name in names):
-            for name, parameter in self.model.named_parameters():
-                if parameter.is_floating_point() and name not in self._frozen_in_base:
-                    parameter.requires_grad = requires_grad
+            self._set_base_requires_grad(requires_grad)
         if requires_grad:
             self._freeze_all_but_train_tasks(names)
+
+    def _set_base_requires_grad(self, requires_grad: bool) -> None:
+        # Whether the base came frozen says nothing: whoever unloads an adapter, PEFT's included, leaves it so.
+        for parameter in base_weights.trainable(self.model):
+            parameter.requires_grad = requires_grad
 
     def _freeze_all_but_train_tasks(self, adapter_names: Sequence[str] | None = None) -> None:
         for name in self.active_adapters if adapter_names is None else adapter_names:
@@ -301,6 +325,12 @@ class PODModel(GrowingModel):
         super().unmerge_adapter()
         self.prompts.unmerge()
 
+    def unload(self) -> nn.Module:
+        """The base by itself; LoRA that was folded into it is taken out."""
+        if self.prompts.merged:
+            self.unmerge_adapter()
+        return super().unload()
+
     def merge_and_unload(self, *args: Any, **kwargs: Any) -> nn.Module:
         """Refused: prompts are input and cannot become part of the base's weights."""
         raise ValueError(
@@ -335,19 +365,34 @@ class PODModel(GrowingModel):
         remapped = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         base_weights.check_shapes(model, remapped, adapter_name)
         base_weights.check_tasks(config, remapped, adapter_name)
+        base_weights.check_parts(model, config, remapped, adapter_name)
         return base_weights.restore_ties(model, remapped, complete=config.train_base)
 
     def _base_parameters(self) -> list[nn.Parameter]:
         return list(self.model.parameters())
 
 
-def _check_adapter_name(name: str) -> None:
+def _check_adapter_name(name: str, trained_base: nn.Module | None) -> None:
     if not isinstance(name, str):
         raise ValueError(f"adapter_name must be a text, got {name!r}")
     if name.startswith(TASK_PREFIX):
         raise ValueError(f"adapter name {name!r} must not begin with {TASK_PREFIX!r}, as tasks' prompts do")
     if "." in name or hasattr(nn.ModuleDict(), name):
         raise ValueError(f"adapter name {name!r} cannot be used: it holds a '.' or is a name of PyTorch's modules")
+    if trained_base is not None and name in base_weights.last_names(trained_base):
+        # PEFT takes the adapter's name out of what it saves, wherever it stands.
+        raise ValueError(
+            f"adapter name {name!r} cannot be used with train_base=True: weights of the base have it in their names, "
+            "and the saved adapter could not be loaded. Choose another"
+        )
+
+
+def _check_something_is_trained(parameters: Sequence[nn.Parameter], config: PromptDistillationConfig) -> None:
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ValueError(
+            f"nothing would be trained: num_virtual_tokens is 0, whole_word_embedding is False, and this base has no "
+            f"weights that bias={config.bias!r} and modules_to_save={config.modules_to_save} would train"
+        )
 
 
 def _check_base(model: nn.Module) -> None:

@@ -72,6 +72,10 @@ def test_task_type_none_is_forced_to_seq2seq():
         ({"num_tasks": 1, "r": True}, "r must be 0 .* got True"),
         ({"num_tasks": 1, "lora_alpha": 32}, "lora_alpha is set but r is 0"),
         ({"num_tasks": 1, "use_dora": True}, "use_dora is set but r is 0"),
+        ({"num_tasks": 1, "layers_to_transform": [0]}, "layers_to_transform is set but r is 0"),
+        ({"num_tasks": 1, "exclude_modules": ["q"]}, "exclude_modules is set but r is 0"),
+        ({"num_tasks": 1, "lora_bias": True}, "lora_bias is set but r is 0"),
+        ({"num_tasks": 1, "bias": "lora_only"}, "bias='lora_only' is set but r is 0"),
         ({"num_tasks": 1, "task_type": "CAUSAL_LM"}, "task_type must be 'SEQ_2_SEQ_LM'"),
         ({"num_tasks": 1, "r": -2}, "r must be 0"),
         ({"num_tasks": 1, "target_modules": ["q"]}, "target_modules is set but r is 0"),
@@ -87,7 +91,7 @@ def test_bad_values_are_named(arguments, message):
 def test_a_configuration_that_trains_nothing_is_refused():
     nothing = {"num_tasks": 1, "num_virtual_tokens": 0, "whole_word_embedding": False}
     message = "nothing would be trained: num_virtual_tokens is 0, whole_word_embedding is False, r is 0 and train_base"
-    for more in ({}, {"bias": "lora_only"}, {"modules_to_save": []}, {"trainable_token_indices": []}):
+    for more in ({}, {"modules_to_save": []}, {"trainable_token_indices": []}):
         with pytest.raises(ValueError, match=message):
             PODConfig(**nothing, **more)
     for more in (
@@ -100,8 +104,10 @@ def test_a_configuration_that_trains_nothing_is_refused():
     ):
         model = get_peft_model(make_base("t5"), PODConfig(**{**nothing, **more}))
         assert model.get_nb_trainable_parameters()[0] > 0, more
-    model = get_peft_model(make_base("bart"), PODConfig(**nothing, bias="all"))  # T5 has no biases
+    model = get_peft_model(make_base("bart"), PODConfig(**nothing, bias="all"))
     assert model.get_nb_trainable_parameters()[0] > 0
+    with pytest.raises(ValueError, match="nothing would be trained: .* this base has no weights that bias='all'"):
+        get_peft_model(make_base("t5"), PODConfig(**nothing, bias="all"))  # T5 has no biases
 
 
 @pytest.mark.parametrize("seed", [-1, 0, 2**64 - 1])

@@ -57,6 +57,28 @@ def test_saved_modules_are_swapped_too(tmp_path):
     torch.testing.assert_close(model(**batch).logits, other(**batch).logits, **CLOSE)
 
 
+def test_tokens_of_other_numbers_are_not_swapped(tmp_path):
+    """The rows have the same names and shapes."""
+    saved_adapter("t5", "frozen", tmp_path, trainable_token_indices=[5, 6])
+    model, _ = loaded_adapter(trainable_token_indices=[6, 7])
+    with pytest.raises(ValueError, match=r"trainable_token_indices is \[6, 7\] here and \[5, 6\]"):
+        hotswap_adapter(model, str(tmp_path))
+    model, batch = loaded_adapter(trainable_token_indices=[5, 6])
+    other = saved_adapter("t5", "frozen", tmp_path, trainable_token_indices=[5, 6])
+    hotswap_adapter(model, str(tmp_path))
+    torch.testing.assert_close(model(**batch).logits, other(**batch).logits, **CLOSE)
+
+
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+def test_lora_of_the_head_is_swapped(architecture, tmp_path):
+    """PEFT saves the head's own weights beside it."""
+    lora = {"r": 2, "target_modules": ["lm_head", {"t5": "q", "bart": "q_proj"}[architecture]]}
+    other = saved_adapter(architecture, "frozen", tmp_path, **lora)
+    model, batch = loaded_adapter(architecture, **lora)
+    hotswap_adapter(model, str(tmp_path))
+    torch.testing.assert_close(model(**batch).logits, other(**batch).logits, **CLOSE)
+
+
 @pytest.mark.parametrize("mode", ["frozen", "lora"])
 def test_a_compiled_model_is_not_compiled_again(mode, tmp_path):
     other = saved_adapter("t5", mode, tmp_path)
@@ -77,6 +99,7 @@ def test_a_compiled_model_is_not_compiled_again(mode, tmp_path):
         ("frozen", {"num_virtual_tokens": 4}, r"has shape \(3, 16\) here and \(4, 16\)"),
         ("frozen", {"num_virtual_tokens": 0}, r"lacks \['base_model.prompts.pod_prompts.task_explanation', "),
         ("frozen", {"whole_word_embedding": False}, r"lacks \['base_model.prompts.pod_whole_words'\]"),
+        ("frozen", {"trainable_token_indices": [7, 8]}, r"trainable_token_indices is None here and \[7, 8\]"),
         ("lora", {"lora_alpha": 32}, "lora_alpha is 8 here and 32"),
         ("lora", {"r": 2}, "has shape"),
         ("lora", {"target_modules": ["q"]}, r"lacks .*12 and 0 in all"),

@@ -157,6 +157,71 @@ def test_checkpoint_of_other_tasks_is_refused(tmp_path):
         other.load_adapter(tmp_path / "without", "default")
 
 
+ANOTHER_CONFIGURATION = {
+    "whole-words-here": ({"whole_word_embedding": False}, {}, "whole-word embeddings is not that .* lacks 1 weights"),
+    "whole-words-saved": (
+        {},
+        {"whole_word_embedding": False},
+        r"has 1 \['base_model.*pod_whole_words'\] besides",
+    ),
+    "lora-saved": ({"r": 2}, {}, r"checkpoint's LoRA is not that .* lacks 0 weights \[\] and has \d+"),
+    "other-modules": ({"r": 2}, {"r": 2, "target_modules": ["q"]}, r"has \d+ \['base_model.model.decoder.*lora_A"),
+    "number-of-prompts": ({"num_virtual_tokens": 4}, {}, r"shape \(4, 16\) .* an adapter of that name already"),
+}
+
+
+@pytest.mark.parametrize("case", list(ANOTHER_CONFIGURATION))
+def test_checkpoint_of_another_configuration_is_refused(case, tmp_path):
+    """PEFT keeps the configuration of the adapter that is there, and would drop what does not fit it."""
+    saved, here, message = ANOTHER_CONFIGURATION[case]
+    trained("t5", **saved)[0].save_pretrained(tmp_path)
+    model, batch = trained("t5", **here)
+    before = model(**batch).logits
+    with pytest.raises(ValueError, match=message):
+        model.load_adapter(tmp_path, "default")
+    assert torch.equal(model(**batch).logits, before)
+
+
+@architectures
+def test_a_trained_base_is_not_loaded_under_other_adapters(architecture, tmp_path):
+    trained(architecture, "full")[0].save_pretrained(tmp_path)
+    model, batch = two_adapters(architecture, "frozen")
+    before = model(**batch).logits
+    with pytest.raises(ValueError, match=r"trained with train_base=True .* adapter 'default' has train_base=False"):
+        model.load_adapter(tmp_path, "default")
+    assert torch.equal(model(**batch).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"bias": "all"}, {}, "'default' has bias='all': it changes the base's weights"),
+        ({}, {"bias": "all"}, "'other' has bias='all': it changes the base's weights"),
+        ({"trainable_token_indices": [5]}, {}, "trainable_token_indices is None for adapter 'other'"),
+        ({}, {"trainable_token_indices": [5]}, r"trainable_token_indices is \[5\] for adapter 'other'"),
+    ],
+)
+def test_adapters_that_could_not_be_trained_or_saved_beside_each_other(first, second, message, tmp_path):
+    model = pod_model("bart", **first)
+    with pytest.raises(ValueError, match=message):
+        model.add_adapter("other", make_config(**second))
+    model.save_pretrained(tmp_path)
+    assert isinstance(PeftModel.from_pretrained(make_base("bart"), tmp_path), PeftModel)
+
+
+@pytest.mark.parametrize("name", ["q", "weight", "layer_norm"])
+def test_an_adapter_called_like_a_weight_of_the_base(name, tmp_path):
+    """Saved with the base, the base's names would lose theirs; saved without, it loads."""
+    with pytest.raises(ValueError, match=f"adapter name '{name}' cannot be used with train_base=True"):
+        get_peft_model(make_base("t5"), make_config("full"), adapter_name=name)
+    model = get_peft_model(make_base("t5"), make_config("lora"), adapter_name=name)
+    batch = make_batch(model)
+    train_a_little(model, batch)
+    model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(make_base("t5"), tmp_path / name, adapter_name=name)
+    torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits, **CLOSE)
+
+
 @modes
 def test_pickled_checkpoint_loads(mode, tmp_path):
     model, batch = trained("t5", mode)
@@ -524,6 +589,30 @@ def test_merge_and_unload_is_refused_and_unload_works(architecture, mode):
 
 
 @architectures
+def test_unload_takes_merged_lora_out(architecture):
+    model, batch = trained(architecture, "lora")
+    plain = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    model.merge_adapter()
+    torch.testing.assert_close(model.unload()(**plain).logits, make_base(architecture)(**plain).logits, **CLOSE)
+
+
+@architectures
+@pytest.mark.parametrize("before", ["frozen", "unloaded", "lora"])
+def test_all_of_a_base_is_trained_whatever_was_done_with_it_before(architecture, before):
+    base = make_base(architecture)
+    if before == "frozen":
+        base.requires_grad_(False)
+    elif before == "unloaded":
+        base = get_peft_model(base, make_config()).unload()
+    else:
+        target = {"t5": "q", "bart": "q_proj"}[architecture]
+        lora = LoraConfig(task_type="SEQ_2_SEQ_LM", target_modules=[target], modules_to_save=["lm_head"])
+        base = get_peft_model(base, lora).merge_and_unload()
+    model = get_peft_model(base, make_config("full"))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@architectures
 @modes
 @numbers_of_prompts
 def test_disabling_is_undone(architecture, mode, prompts):
@@ -651,6 +740,14 @@ def test_compiles_whole_forward_and_backward(architecture, mode, backend):
             torch.testing.assert_close(parameter.grad, wanted[name], **CLOSE)
 
 
+@pytest.mark.parametrize("task_id", [-1, 3])
+def test_compiled_code_refuses_a_task_that_is_not_there(task_id):
+    model, batch = trained("t5")
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad(), pytest.raises((IndexError, RuntimeError), match="out of range"):
+        compiled(**{**batch, "task_id": torch.full((3,), task_id)})
+
+
 @architectures
 @modes
 def test_deepcopy_is_whole_and_independent(architecture, mode):
@@ -722,6 +819,9 @@ def test_generate_takes_what_lora_takes(architecture):
         ours = pod.generate(**plain, **more, **settings, max_new_tokens=3)
         assert type(ours) is type(theirs)
         assert len(ours) == len(theirs)
+    named = {"inputs": batch["input_ids"], "attention_mask": batch["attention_mask"], **more}
+    expected = pod.generate(**plain, **more, max_new_tokens=3)
+    assert torch.equal(pod.generate(**named, max_new_tokens=3), expected)
 
 
 @architectures
