@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from .drawing import BASELINE_COLOURS, BLUE, GREY, PALETTE, panels, shared_legend, write_figure
 
 _MODEL = "model"
+_TITLE_WIDTH = 76
+"""Characters that stand above one panel."""
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _GROUPINGS = (
     ("by_popularity", "decile of the held-out item's popularity, and how often such items occur in training"),
@@ -52,7 +55,7 @@ def plot_hit_rates(found: Mapping[str, Any], path: str | os.PathLike[str]) -> No
         for column, (grouping, what) in enumerate(_GROUPINGS):
             axis = axes[2 * row + column]
             _draw_groups(axis, values[grouping], baselines, _decile if grouping == "by_popularity" else _bucket)
-            axis.set_title(f"{task}: {values['protocol']}", fontsize=9)
+            axis.set_title(fill(f"{task}: {values['protocol']}", _TITLE_WIDTH), fontsize=9)
             axis.set_ylabel(f"HR@{values['k']}")
             axis.set_xlabel(f"{what}\nn: users; whiskers: 95 % interval (Wilson)", fontsize=8)
     shared_legend(figure, axes)
@@ -125,6 +128,11 @@ def plot_attention(found: Mapping[str, Any], path: str | os.PathLike[str]) -> No
     if not found:
         raise ValueError("no task has questions in the part; there is no attention to draw")
     figure, axes = panels(len(_PLACES), columns=3, inches=(5.0, 4.2))
+    # The same in all panels, which are there to be compared.
+    shares = [
+        share for values in found.values() for place, _ in _PLACES for row in values[place]["heads"] for share in row
+    ]
+    highest = max(*shares, *(values["uniform"] for values in found.values()))
     for axis, (place, title) in zip(axes, _PLACES, strict=True):
         for number, (task, values) in enumerate(found.items()):
             colour = PALETTE[number % len(PALETTE)]
@@ -151,7 +159,7 @@ def plot_attention(found: Mapping[str, Any], path: str | os.PathLike[str]) -> No
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("layer (whiskers: lowest and highest head)", fontsize=8)
         axis.set_ylabel("share of attention on the prompts")
-        axis.set_ylim(0, 1)
+        axis.set_ylim(0, min(1.0, 1.1 * highest))
         axis.yaxis.set_major_formatter(PercentFormatter(xmax=1))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)

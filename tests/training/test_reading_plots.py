@@ -45,6 +45,7 @@ def test_hit_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert np.allclose(whiskers["popularity"], [[0, 0], [0.15, 0.6]])
     assert history.get_ylabel() == "HR@5"
+    assert history.get_title() == "sequential: test, full catalogue"
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["model", "popularity"]
 
 
@@ -59,6 +60,21 @@ def test_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.allclose(first.containers[0].lines[2][0].get_segments()[0][:, 1], [0.4, 0.6])
     assert [0.3, 0.3] in [list(line.get_ydata()) for line in first.lines]
     assert last.containers[0].lines[0].get_xydata().tolist() == [[1, 0.1]]
+    # One scale, up to the head that attends most.
+    assert [axis.get_ylim() for axis in figures[0].axes] == [(0, pytest.approx(0.66))] * 3
+
+
+def test_long_titles_do_not_run_into_the_next_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = drawn(monkeypatch)
+    protocol = "test, candidates-100, 20 beams, candidate seed 0, candidates in trie, history length 20, 943 users"
+    groups = [group("10", "7–9", 30, model=0.4)]
+    values = {"k": 10, "protocol": protocol, "by_popularity": groups, "by_history": groups}
+    plot_hit_rates({"topn": values}, tmp_path / "hit_rates.png")
+    figure = figures[0]
+    figure.canvas.draw()
+    boxes = [axis.title.get_window_extent() for axis in figure.axes]
+    assert boxes[0].x1 < boxes[1].x0
+    assert figure.axes[0].get_title().replace("\n", " ") == f"topn: {protocol}"
 
 
 def texts_of(figure: Figure) -> list[str]:
