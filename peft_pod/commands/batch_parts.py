@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,13 +17,16 @@ MANIFEST = "manifest.json"
 JOINED = "joined"
 MADE_FROM = b"peft_pod.made_from"
 """Under this key the output's Parquet metadata say what it was made from."""
+PART_OF = b"peft_pod.part_of"
+"""Under this key the Parquet metadata of a part have the hash of that."""
 
 
 class Parts:
     """The finished parts of one output file, in a hidden folder beside it.
 
-    A part is there whole or not at all. A manifest says what all of them are made from; what comes out of other things
-    is never mixed with them.
+    A part is there whole or not at all. A manifest says what all of them are made from, and each part has the
+    manifest's hash; what comes out of other things is never mixed with them. One run may write them at a time, which
+    whoever calls this sees to.
 
     Args:
         output: the Parquet file that the parts will be joined to.
@@ -94,10 +98,31 @@ class Parts:
         """Whether a part is there."""
         return self._part(number).is_file()
 
+    def check(self) -> None:
+        """Check that the parts are still those that were begun.
+
+        Raises:
+            ValueError: the manifest is gone, or is another one.
+        """
+        try:
+            same = _read(self.folder / MANIFEST) == self.made_from
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise ValueError(
+                f"another run has removed or replaced the parts of --output {self.output} in {self.folder}: start "
+                "again when nothing else writes them"
+            )
+
     def write(self, number: int, table: pa.Table) -> None:
-        """Write a part, whole or not at all."""
+        """Write a part, whole or not at all.
+
+        Raises:
+            ValueError: the parts are no longer those that were begun.
+        """
+        self.check()
         with replacing(self._part(number)) as temporary:
-            pq.write_table(table.cast(self.schema), temporary)
+            pq.write_table(table.cast(self.schema).replace_schema_metadata({PART_OF: self._hash()}), temporary)
             sync_entries(temporary)
 
     def join(self, rows: Iterable[int]) -> None:
@@ -107,7 +132,8 @@ class Parts:
             rows: of each part.
 
         Raises:
-            ValueError: a part is damaged; it is removed, so that starting again makes it anew.
+            ValueError: a part is damaged or made from something else; it is removed, so that starting again makes it
+                anew.
         """
         schema = self.schema.with_metadata({MADE_FROM: self._line()})
         # Among the parts, where it is cleared away with them if a kill leaves it half written.
@@ -139,9 +165,13 @@ class Parts:
                 # Not by `read_table`, whose memory older versions of Arrow keep.
                 with pq.ParquetFile(path, pre_buffer=False) as file:
                     table = file.read()
+                    part_of = (file.schema_arrow.metadata or {}).get(PART_OF)
             except pa.ArrowException as error:
                 path.unlink()
                 raise ValueError(f"{path} was damaged and is removed: start again to make it anew; {error}") from error
+            if part_of != self._hash():
+                path.unlink()
+                raise ValueError(f"{path} was made from something else and is removed: start again to make it anew")
             if len(table) != expected:
                 path.unlink()
                 raise ValueError(
@@ -154,6 +184,9 @@ class Parts:
 
     def _line(self) -> bytes:
         return json.dumps(self.made_from, sort_keys=True).encode()
+
+    def _hash(self) -> bytes:
+        return hashlib.sha256(self._line()).hexdigest().encode()
 
 
 def _read(manifest: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -14,6 +15,7 @@ import pyarrow as pa
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
+from peft_pod.file_lock import exclusive_lock
 from peft_pod.generation import Recommender, UserRecommendations
 from peft_pod.generation.questions import UnknownItems
 from peft_pod.training import process_state
@@ -112,14 +114,20 @@ def recommend_batch(settings: BatchSettings) -> None:
     each makes its share of them; the result is that of one.
 
     Raises:
+        BlockingIOError: another run is writing the output.
         FileNotFoundError: the input is missing.
         FileExistsError: the output is there, made from something else, and may not be replaced.
         ValueError: the input cannot be read, or a row of it cannot be answered, which is found before any is; or parts
             are there that were made from something else.
     """
-    state = process_state()
+    # The main process alone holds the lock; the others work for it, and could not hold it too.
+    with ExitStack() as lock:
+        _recommend_batch(settings, process_state(), lock)
+
+
+def _recommend_batch(settings: BatchSettings, state: PartialState, lock: ExitStack) -> None:
     began = time.monotonic()
-    parts = _in_main_process(state, lambda: _begin(settings))
+    parts = _in_main_process(state, lambda: _begin(settings, lock))
     if parts is None:
         return
     recommender = Recommender.from_pretrained(settings.model, device=state.device)
@@ -139,6 +147,7 @@ def recommend_batch(settings: BatchSettings) -> None:
     _make_parts(settings, parts, answers, set(shares[state.process_index]), progress)
     # Not by the barrier alone, which gives up after ten minutes or so, while another process may take longer.
     while progress.rows_left():
+        parts.check()  # without it this would never end where somebody removed what has been made
         progress.show()
         time.sleep(SECONDS_BETWEEN_LOOKS)
     progress.close()
@@ -148,9 +157,12 @@ def recommend_batch(settings: BatchSettings) -> None:
         say(_summary(settings, counts, sum(sizes[number] for number in missing), time.monotonic() - began))
 
 
-def _begin(settings: BatchSettings) -> Parts | None:
-    """The parts, made ready; `None` where the output is there already, made from the same."""
+def _begin(settings: BatchSettings, lock: ExitStack) -> Parts | None:
+    """The parts, locked and made ready; `None` where the output is there already, made from the same."""
     next(read_chunks(settings.input, settings.rows_per_part), None)  # the file and its columns can be read
+    output = settings.output
+    held = f"another run is writing --output {output}: wait until it ends, or name another file"
+    lock.enter_context(exclusive_lock(output.with_name(f".{output.name}.lock"), held))
     parts = Parts(settings.output, settings.made_from(), settings.schema)
     if not settings.overwrite and parts.is_joined():
         parts.remove()

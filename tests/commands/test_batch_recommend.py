@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from peft_pod.commands.batch_parts import MANIFEST
+from peft_pod.commands.batch_parts import MANIFEST, Parts
 from peft_pod.commands.batch_recommend import BatchSettings, recommend_batch
 from peft_pod.generation import Recommender, UserRecommendations
 
@@ -124,7 +125,42 @@ def test_two_processes_give_the_bytes_of_one(run, users, tmp_path):
     arguments = ["--input", users, "--output", tmp_path / "two.parquet", "--k", 5, "--rows_per_part", 4]
     run_in_processes("peft_pod", ["recommend", "--run", str(run[0]), *map(str, arguments)])
     assert (tmp_path / "two.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
-    assert not parts_of(tmp_path / "two.parquet").exists()
+    assert sorted(os.listdir(tmp_path)) == ["one.parquet", "two.parquet", "users.parquet"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"k": 6, "overwrite": True}], ids=["the same", "another"])
+def test_two_runs_do_not_write_one_output(run, users, tmp_path, monkeypatch, changes):
+    """The second begins in the middle of the first."""
+    output, expected = tmp_path / "recs.parquet", tmp_path / "expected.parquet"
+    settings = {"k": 5, "rows_per_part": 4}
+    recommend_batch(BatchSettings(run[0] / "model", users, expected, **settings))
+    recommend, began = Recommender.recommend_each, []
+
+    def second_begins(self, *rest, **named):
+        if len(began) == 1:
+            with pytest.raises(BlockingIOError, match="another run is writing --output .*recs.parquet: wait"):
+                recommend_batch(BatchSettings(run[0] / "model", users, output, **settings | changes))
+        began.append(1)
+        return recommend(self, *rest, **named)
+
+    monkeypatch.setattr(Recommender, "recommend_each", second_begins)
+    recommend_batch(BatchSettings(run[0] / "model", users, output, **settings))
+    assert len(began) == 3
+    assert output.read_bytes() == expected.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["expected.parquet", "recs.parquet", "users.parquet"]
+
+
+def test_parts_that_somebody_removes_are_not_waited_for(run, users, tmp_path, monkeypatch):
+    output, write = tmp_path / "recs.parquet", Parts.write
+
+    def gone_in_the_end(self, number, table):
+        write(self, number, table)
+        if number == 2:
+            shutil.rmtree(self.folder)
+
+    monkeypatch.setattr(Parts, "write", gone_in_the_end)
+    refused(batch(run, users, output), "another run has removed or replaced the parts of --output .*recs.parquet")
+    assert os.listdir(tmp_path) == ["users.parquet"]
 
 
 def interrupted(run, users, output, monkeypatch):
