@@ -104,11 +104,7 @@ class Parts:
         Raises:
             ValueError: the manifest is gone, or is another one.
         """
-        try:
-            same = _read(self.folder / MANIFEST) == self.made_from
-        except FileNotFoundError:
-            same = False
-        if not same:
+        if not self._are_begun():
             raise ValueError(
                 f"another run has removed or replaced the parts of --output {self.output} in {self.folder}: start "
                 "again when nothing else writes them"
@@ -147,6 +143,11 @@ class Parts:
         sync_entries(self.output.parent)
         self.remove()
 
+    def remove_what_is_left(self) -> None:
+        """Remove what a run that had joined them was killed before it removed; parts made from something else stay."""
+        if self._are_begun() or not (self.folder / MANIFEST).exists():
+            self.remove()
+
     def remove(self) -> None:
         """Remove parts and folder, the manifest last, so that what is left is known at any moment."""
         if not self.folder.is_dir():
@@ -178,6 +179,12 @@ class Parts:
                     f"{path} had {len(table)} rows in place of {expected} and is removed: start again to make it anew"
                 )
             yield table
+
+    def _are_begun(self) -> bool:
+        try:
+            return _read(self.folder / MANIFEST) == self.made_from
+        except FileNotFoundError:
+            return False
 
     def _part(self, number: int) -> Path:
         return self.folder / f"{number:08}.parquet"

@@ -165,7 +165,7 @@ def _begin(settings: BatchSettings, lock: ExitStack) -> Parts | None:
     lock.enter_context(exclusive_lock(output.with_name(f".{output.name}.lock"), held))
     parts = Parts(settings.output, settings.made_from(), settings.schema)
     if not settings.overwrite and parts.is_joined():
-        parts.remove()
+        parts.remove_what_is_left()
         say(f"recommending: {settings.output} is there already, made from the same model, input and arguments")
         return None
     parts.begin(overwrite=settings.overwrite)

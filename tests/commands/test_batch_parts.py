@@ -50,3 +50,21 @@ def test_nothing_is_written_among_the_parts_of_others(tmp_path, taken):
             action()
     assert not parts.has(0)
     assert (parts.folder / MANIFEST).exists() == (taken == "replaced")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "left"),
+    [('{"power": 2}', False), (None, False), ('{"power": 3}', True)],
+    ids=["ours", "none", "other"],
+)
+def test_what_is_left_is_removed_where_it_is_of_the_same_or_of_nothing(tmp_path, manifest, left):
+    parts = begun(tmp_path / "squares.parquet", {"power": 2})
+    parts.write(0, table(4))
+    if manifest is None:
+        (parts.folder / MANIFEST).unlink()
+    else:
+        (parts.folder / MANIFEST).write_text(manifest, encoding="utf-8")
+    parts.remove_what_is_left()
+    assert parts.folder.exists() == parts.has(0) == left
+    parts.remove()
+    parts.remove_what_is_left()  # of what is not there

@@ -163,7 +163,7 @@ def test_parts_that_somebody_removes_are_not_waited_for(run, users, tmp_path, mo
     assert os.listdir(tmp_path) == ["users.parquet"]
 
 
-def interrupted(run, users, output, monkeypatch):
+def interrupted(run, users, output, monkeypatch, *more):
     """Leave parts behind: the first of them, then an error."""
     recommend, calls = Recommender.recommend_each, []
 
@@ -175,7 +175,7 @@ def interrupted(run, users, output, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Recommender, "recommend_each", fail_later)
-        refused(batch(run, users, output), "no power")
+        refused(batch(run, users, output, *more), "no power")
     assert [path.name for path in parts_of(output).glob("[0-9]*.parquet")] == ["00000000.parquet"]
 
 
@@ -206,6 +206,18 @@ def test_overwrite_goes_on_with_parts_made_from_the_same(run, users, tmp_path, m
     output = tmp_path / "recs.parquet"
     interrupted(run, users, output, monkeypatch)
     assert "4 of them kept from before" in batch(run, users, output, "--overwrite").err
+
+
+def test_what_is_done_leaves_the_parts_of_something_else(run, users, tmp_path, monkeypatch):
+    output = tmp_path / "recs.parquet"
+    assert batch(run, users, output).status == 0
+    first = output.read_bytes()
+    interrupted(run, users, output, monkeypatch, "--k", 6, "--overwrite")
+    assert "is there already, made from the same" in batch(run, users, output).err
+    assert output.read_bytes() == first
+    done = batch(run, users, output, "--k", 6, "--overwrite")
+    assert "4 of them kept from before" in done.err
+    assert {len(row["items"]) for row in pq.read_table(output).to_pylist()} == {6}
 
 
 def test_damaged_parts_are_made_anew(run, users, tmp_path, monkeypatch):
