@@ -57,7 +57,8 @@ def read_chunks(path: str | os.PathLike[str], rows: int) -> Iterator[Chunk]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: its format is none of these, it is damaged, or a column is missing or of another type.
+        ValueError: its format is none of these, it is damaged, or a column is missing, there more than once, or of
+            another type.
 
     Example:
         >>> import tempfile
@@ -122,11 +123,13 @@ def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
     # Otherwise "007" would become a number, and an empty ID nothing.
     options = pa_csv.ConvertOptions(column_types={USER: pa.string()}, strings_can_be_null=False)
     with pa_csv.open_csv(path, convert_options=options) as reader:
-        _columns(reader.schema, path)
         if HISTORY in reader.schema.names:
             raise ValueError(f"--input {path} has a column {HISTORY!r}, but CSV has no lists: use .parquet or .jsonl")
-        for batch in reader:
-            yield batch.select([USER])
+        _columns(reader.schema, path)
+    # Other columns may hold anything, also what does not go on as it began, which would be an error to who reads them.
+    options.include_columns = [USER]
+    with pa_csv.open_csv(path, convert_options=options) as reader:
+        yield from reader
 
 
 def _columns(schema: pa.Schema, path: Path) -> list[str]:
@@ -135,6 +138,8 @@ def _columns(schema: pa.Schema, path: Path) -> list[str]:
         raise ValueError(f"--input {path} has no column {USER!r}; it has {', '.join(schema.names) or 'none'}")
     columns = [name for name in _TYPES if name in schema.names]
     for name in columns:
+        if schema.names.count(name) > 1:
+            raise ValueError(f"--input {path} has {schema.names.count(name)} columns {name!r}: keep one, or rename one")
         kind = schema.field(name).type
         if not (_is_text(kind) if name == USER else _is_list_of_text(kind)):
             wanted = "strings" if name == USER else "lists of strings"
