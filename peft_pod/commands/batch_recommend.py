@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,13 +19,13 @@ from peft_pod.generation.questions import UnknownItems
 from peft_pod.training import process_state
 from peft_pod.version import __version__
 
+from .batch_digests import digest_of_file, digest_of_ids, digests_of_model
 from .batch_input import read_chunks
 from .batch_parts import Parts
 from .batch_progress import Progress, say
 from .batch_rows import RowAnswers, RowCounts, UnknownRowUsers
 
 SECONDS_BETWEEN_LOOKS = 0.2
-_BLOCK = 2**20
 Result = TypeVar("Result")
 
 
@@ -90,17 +88,19 @@ class BatchSettings:
         return pa.schema(columns)
 
     def made_from(self) -> dict[str, Any]:
-        """Everything that the rows of the output depend on, files by size and hash."""
-        # The card of a model may be edited, and says nothing to the model.
-        files = sorted(path for path in self.model.rglob("*") if path.is_file() and path.suffix != ".md")
+        """Everything that the rows of the output depend on, files by size and hash.
+
+        Raises:
+            FileNotFoundError: there is no model, or its base is not there.
+        """
         return {
-            "input": _digest(self.input),
-            **{f"model/{path.relative_to(self.model).as_posix()}": _digest(path) for path in files},
+            "input": digest_of_file(self.input),
+            **digests_of_model(self.model),
             "k": self.k,
             "exclude_seen": self.exclude_seen,
             "rows_per_part": self.rows_per_part,
             "titles": self.titles,
-            "allowed_items": None if self.allowed_items is None else _digest_of_ids(self.allowed_items),
+            "allowed_items": None if self.allowed_items is None else digest_of_ids(self.allowed_items),
             "unknown_users": self.unknown_users,
             "unknown_items": self.unknown_items,
             "peft_pod": __version__,
@@ -115,7 +115,7 @@ def recommend_batch(settings: BatchSettings) -> None:
 
     Raises:
         BlockingIOError: another run is writing the output.
-        FileNotFoundError: the input is missing.
+        FileNotFoundError: the input is missing, or the model, or its base.
         FileExistsError: the output is there, made from something else, and may not be replaced.
         ValueError: the input cannot be read, or a row of it cannot be answered, which is found before any is; or parts
             are there that were made from something else.
@@ -207,20 +207,6 @@ def _part_sizes(rows: int, rows_per_part: int) -> list[int]:
         [3, 3, 1]
     """
     return [min(rows_per_part, rows - start) for start in range(0, rows, rows_per_part)]
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return f"{path.stat().st_size} bytes, sha256 {digest.hexdigest()}"
-
-
-def _digest_of_ids(ids: Sequence[str]) -> str:
-    """Of IDs whose order says nothing."""
-    ordered = sorted(set(ids))
-    return f"{len(ordered)} IDs, sha256 {hashlib.sha256(json.dumps(ordered).encode()).hexdigest()}"
 
 
 def _in_main_process(state: PartialState, action: Callable[[], Result]) -> Result:
