@@ -38,7 +38,7 @@ class RecommenderParts:
         processor: the processor it was trained with.
         catalogue: users and items.
         settings: beams and batches.
-        counts: of the training part, where the settings give them a weight.
+        counts: of the training part; saved where the settings give them a weight.
     """
 
     model: PeftModel
@@ -62,11 +62,17 @@ class RecommenderParts:
         self.processor.save_pretrained(folder)
         self.catalogue.save(folder, histories=histories)
         self.settings.save(folder)
-        if self.counts is not None:
-            self.counts.save(folder / COUNTS_FILE)
+        self._save_counts(folder / COUNTS_FILE)
         self._save_adapter(folder)
         catalogue = self.catalogue
         describe_recommender(folder, self.processor, len(catalogue.user_ids), len(catalogue.item_ids), notes)
+
+    def _save_counts(self, path: Path) -> None:
+        # Pairs that one user alone took together can be seen in them: they are kept only where they are needed.
+        if self.settings.count_weight and self.counts is not None:
+            self.counts.save(path)
+        else:
+            path.unlink(missing_ok=True)
 
     def _save_adapter(self, folder: Path) -> None:
         # The rows of new tokens are trained ones of the adapter; PEFT would save all rows beside them, twice over.

@@ -172,6 +172,17 @@ def test_it_is_saved_and_loaded(mixed, tmp_path):
         Recommender.from_pretrained(tmp_path / "model")
 
 
+def test_counts_that_are_not_mixed_in_are_not_saved(pure, mixed, tmp_path):
+    """Nor are those left that the folder had before."""
+    mixed.save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model" / "pod_counts.safetensors").is_file()
+    unused = Recommender(pure.model, pure.processor, pure.catalogue, pure.settings, counts=mixed.counts)
+    for folder in (tmp_path / "model", tmp_path / "public"):
+        unused.save_pretrained(folder, histories=False)
+        assert not (folder / "pod_counts.safetensors").exists()
+        assert Recommender.from_pretrained(folder).counts is None
+
+
 def test_what_cannot_be_mixed(pure, split):
     for wrong in (-0.1, 1, 1.5, True, "0.5"):
         with pytest.raises(ValueError, match="count_weight must be a share from 0 to below 1, got"):
