@@ -161,7 +161,9 @@ class RowAnswers:
         try:
             return self._questions.history(user, history, self.unknown)
         except ValueError as error:
-            if self.unknown.items == "skip" or all(map(self.recommender.catalogue.has_item, history or [])):
+            known = self.recommender.catalogue.has_item
+            unknown = [item for item in history or [] if isinstance(item, str) and not known(item)]
+            if self.unknown.items == "skip" or not unknown:
                 raise
             raise ValueError(f"{error}; --unknown_items skip leaves such items out") from error
 

@@ -79,7 +79,7 @@ class Catalogue:
         Raises:
             ValueError: the item is not in the catalogue.
         """
-        if item_id not in self._item_positions:
+        if not self.has_item(item_id):
             raise ValueError(
                 f"item {item_id!r} is not in the catalogue of {len(self.item_ids)} items"
                 f"{self._hint(item_id, self._item_positions)}"
@@ -92,12 +92,12 @@ class Catalogue:
         return {item_id: position(item_id) for item_id in item_ids}
 
     def has_item(self, item_id: str) -> bool:
-        """Whether an item is in the catalogue."""
-        return item_id in self._item_positions
+        """Whether an item is in the catalogue; what is no string, such as a list, is not."""
+        return isinstance(item_id, str) and item_id in self._item_positions
 
     def has_user(self, user_id: str) -> bool:
-        """Whether a user is among those of the catalogue."""
-        return user_id in self._user_positions
+        """Whether a user is among those of the catalogue; what is no string, such as a list, is not."""
+        return isinstance(user_id, str) and user_id in self._user_positions
 
     def user_position(self, user_id: str) -> int:
         """Position of a user.
@@ -105,7 +105,7 @@ class Catalogue:
         Raises:
             ValueError: the model was trained without this user.
         """
-        if user_id not in self._user_positions:
+        if not self.has_user(user_id):
             raise ValueError(
                 f"user {user_id!r} is not among the {len(self.user_ids)} users the model was trained on"
                 f"{self._hint(user_id, self._user_positions)}"

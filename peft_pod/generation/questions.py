@@ -11,6 +11,8 @@ from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.processing import PODProcessor
 from peft_pod.tasks.base import UNNAMED_USER
 
+from .arguments import item_ids
+
 UnknownUsers = Literal["error", "history"]
 UnknownItems = Literal["error", "skip"]
 
@@ -99,17 +101,16 @@ class Questions:
             unknown: what to do with items that the catalogue does not know.
 
         Raises:
-            ValueError: an item is unknown and must not be, nothing is left of the history, or none is given for a
-                user without a saved one.
+            ValueError: it is no list of strings, an item is unknown and must not be, nothing is left of the history,
+                or none is given for a user without a saved one.
         """
         if given is None:
             if unknown.users == "history" and not self.catalogue.has_user(user):
                 raise ValueError(f"user {user!r} is unknown and there is no history to go by: pass history=")
             return UserHistory(self.catalogue.history(self.catalogue.user_position(user)).tolist())
-        if isinstance(given, str):
-            raise ValueError(f"history must be a list of item IDs, got the string {given!r}")
         if unknown.items == "error":
-            return UserHistory(self.item_positions(given))
+            return UserHistory(self.item_positions(given, "history"))
+        given = item_ids(given, "history")
         skipped = tuple(item for item in given if not self.catalogue.has_item(item))
         items = [self.catalogue.item_position(item) for item in given if self.catalogue.has_item(item)]
         if skipped and not items:
@@ -119,25 +120,27 @@ class Questions:
             )
         return UserHistory(items, skipped)
 
-    def item_positions(self, item_ids: Sequence[str]) -> list[int]:
+    def item_positions(self, given: Sequence[str], name: str) -> list[int]:
         """Positions of items.
 
+        Args:
+            given: IDs of the items.
+            name: of the argument, for errors.
+
         Raises:
-            ValueError: one is not in the catalogue.
+            ValueError: they are no list of strings, or one is not in the catalogue.
         """
-        return [self.catalogue.item_position(item_id) for item_id in item_ids]
+        return [self.catalogue.item_position(item_id) for item_id in item_ids(given, name)]
 
     def allowed_positions(self, allowed_items: Sequence[str] | None) -> list[int] | None:
         """Positions of the items that may be recommended, each once; `None` for all.
 
         Raises:
-            ValueError: it is a string, empty, or names an item that is not in the catalogue.
+            ValueError: it is no list of strings, empty, or names an item that is not in the catalogue.
         """
         if allowed_items is None:
             return None
-        if isinstance(allowed_items, str):
-            raise ValueError(f"allowed_items must be a list of item IDs, got the string {allowed_items!r}")
-        found = self.catalogue.item_positions(allowed_items)
+        found = self.catalogue.item_positions(item_ids(allowed_items, "allowed_items"))
         if not found:
             raise ValueError("allowed_items is empty: name the items that may be recommended, or leave it out for all")
         wrong = [item_id for item_id, position in found.items() if position is None]
@@ -156,14 +159,16 @@ def warn_of_skipped(users: Sequence[str], histories: Sequence[UserHistory]) -> N
         users: IDs of the users.
         histories: the history of each.
     """
-    skipped = {user: taken.skipped for user, taken in zip(users, histories, strict=True) if taken.skipped}
+    # Pairs, since a user may stand in the list more than once.
+    skipped = [(user, item) for user, taken in zip(users, histories, strict=True) for item in taken.skipped]
     if not skipped:
         return
-    items = [item for user_items in skipped.values() for item in user_items]
+    items = [item for _, item in skipped]
+    num_users = len({user for user, _ in skipped})
     shown = ", ".join(map(repr, items[:_SHOWN_SKIPPED])) + (", ..." if len(items) > _SHOWN_SKIPPED else "")
     warnings.warn(
-        f"{len(items)} items of the histories of {len(skipped)} users are not in the catalogue and were skipped: "
-        f"{shown} (first of user {next(iter(skipped))!r})",
+        f"{len(items)} items of the histories of {num_users} users are not in the catalogue and were skipped: "
+        f"{shown} (first of user {skipped[0][0]!r})",
         UserWarning,
         stacklevel=3,
     )

@@ -23,7 +23,7 @@ from peft_pod.processing import PODProcessor
 from peft_pod.tasks import ExplanationTask, Sample, SequentialTask, TopNTask
 
 from .adapter_turns import chosen_adapter, turns_of
-from .arguments import listed, lists_of_users, positive, same_length
+from .arguments import IDList, each_user, listed, lists_of_users, positive, same_length
 from .engine import GenerationEngine, Scoring, check_scoring
 from .item_filter import ItemSet
 from .questions import Questions, Unknown, UnknownItems, UnknownUsers, UserHistory, warn_of_skipped
@@ -36,8 +36,8 @@ from .settings import GenerationSettings
 class Recommender:
     """Recommends, ranks and explains with a trained POD model.
 
-    Every method takes one user or a list of users; for a list it returns a list. Users and items are named by the
-    corpus' own IDs, which are strings.
+    Every method takes one user or a list of users; for a list, which may be a tuple or an array, it returns a list. An
+    error says whose it is. Users and items are named by the corpus' own IDs, which are strings.
 
     Several threads may call one recommender at once, and several recommenders may share one model by an adapter each:
     every call gives what it would give alone. Calls run side by side as long as they use the same adapter; those that
@@ -104,8 +104,8 @@ class Recommender:
     @overload
     def recommend(
         self,
-        user: list[str],
-        history: list[list[str]] | None = None,
+        user: IDList,
+        history: Sequence[Sequence[str]] | None = None,
         k: int = 10,
         *,
         exclude_seen: bool = True,
@@ -116,8 +116,8 @@ class Recommender:
 
     def recommend(
         self,
-        user: str | list[str],
-        history: Sequence[str] | list[list[str]] | None = None,
+        user: str | IDList,
+        history: Sequence[str] | Sequence[Sequence[str]] | None = None,
         k: int = 10,
         *,
         exclude_seen: bool = True,
@@ -153,10 +153,11 @@ class Recommender:
         unknown = Unknown(unknown_users, unknown_items)
         histories = self._histories(users, history, single, unknown)
         allowed = self._allowed(allowed_items)
-        samples = [
-            self._next_item_question(name, taken, unknown, allowed, exclude_seen)
-            for name, taken in zip(users, histories, strict=True)
-        ]
+
+        def question(name: str, taken: UserHistory) -> Sample:
+            return self._next_item_question(name, taken, unknown, allowed, exclude_seen)
+
+        samples = each_user(users, single, question, histories)
         results = self._next_items(self.engine, samples, positive("k", k), exclude_seen, allowed)
         warn_of_skipped(users, histories)
         return results[0] if single else results
@@ -253,9 +254,9 @@ class Recommender:
     @overload
     def rank(
         self,
-        user: list[str],
-        candidates: list[list[str]],
-        history: list[list[str]] | None = None,
+        user: IDList,
+        candidates: Sequence[Sequence[str]],
+        history: Sequence[Sequence[str]] | None = None,
         k: int | None = None,
         *,
         scoring: Scoring = "exact",
@@ -266,9 +267,9 @@ class Recommender:
 
     def rank(
         self,
-        user: str | list[str],
-        candidates: Sequence[str] | list[list[str]],
-        history: Sequence[str] | list[list[str]] | None = None,
+        user: str | IDList,
+        candidates: Sequence[str] | Sequence[Sequence[str]],
+        history: Sequence[str] | Sequence[Sequence[str]] | None = None,
         k: int | None = None,
         *,
         scoring: Scoring = "exact",
@@ -304,10 +305,12 @@ class Recommender:
         users, single = listed(user)
         unknown = Unknown(unknown_users, unknown_items)
         num_beams = self._beams_to_rank(scoring, num_beams, k)
-        lists = [
-            self._questions.item_positions(items)
-            for items in lists_of_users(candidates, len(users), single, "candidates")
-        ]
+        lists = each_user(
+            users,
+            single,
+            lambda _, items: self._questions.item_positions(items, "candidates"),
+            lists_of_users(candidates, len(users), single, "candidates"),
+        )
         by_history = history is not None and SequentialTask.name in self.processor.task_names
         task = self._task(SequentialTask if by_history else TopNTask)
         if history is not None and not by_history and not task.history_length:
@@ -315,17 +318,19 @@ class Recommender:
                 "history is given, but no task of this model ranks candidates after one: leave it out, or train "
                 "the task 'sequential', or 'topn' with a history_length"
             )
-        positions = [self._questions.user_position(name, task.name, unknown) for name in users]
+        positions = each_user(users, single, lambda name: self._questions.user_position(name, task.name, unknown))
         reads_history = by_history or task.history_length > 0
         histories = (
             self._histories(users, history, single, unknown) if reads_history else [UserHistory([])] * len(users)
         )
-        samples = []
-        for position, taken, items in zip(positions, histories, lists, strict=True):
+
+        def question(_: str, position: int, taken: UserHistory, items: list[int]) -> Sample:
             if by_history:
-                samples.append(_among(task.query(position, taken.items), items))
-            else:
-                samples.append(task.query(position, items, history=taken.items))
+                return _among(task.query(position, taken.items), items)
+            sample: Sample = task.query(position, items, history=taken.items)
+            return sample
+
+        samples = each_user(users, single, question, positions, histories, lists)
         with self._turn():
             found = self.engine.rank_candidates(samples, task.name, scoring=scoring, num_beams=num_beams)
         results = [
@@ -340,13 +345,13 @@ class Recommender:
 
     @overload
     def explain(
-        self, user: list[str], item: list[str], *, min_tokens: int = 1, max_tokens: int | None = None
+        self, user: IDList, item: IDList, *, min_tokens: int = 1, max_tokens: int | None = None
     ) -> list[str]: ...
 
     def explain(
         self,
-        user: str | list[str],
-        item: str | list[str],
+        user: str | IDList,
+        item: str | IDList,
         *,
         min_tokens: int = 1,
         max_tokens: int | None = None,
@@ -371,10 +376,13 @@ class Recommender:
         items, _ = listed(item)
         same_length(users, items, "item")
         task = self._task(ExplanationTask)
-        samples = [
-            task.query(self._questions.user_position(name, task.name, Unknown()), self.catalogue.item_position(item_id))
-            for name, item_id in zip(users, items, strict=True)
-        ]
+
+        def question(name: str, item_id: str) -> Sample:
+            position = self._questions.user_position(name, task.name, Unknown())
+            sample: Sample = task.query(position, self.catalogue.item_position(item_id))
+            return sample
+
+        samples = each_user(users, single, question, items)
         with self._turn():
             texts = self.engine.write_text(samples, task.name, min_tokens=min_tokens, max_tokens=max_tokens)
         return texts[0] if single else texts
@@ -464,7 +472,7 @@ class Recommender:
         given: Sequence[Sequence[str] | None] = [None] * len(users)
         if history is not None:
             given = lists_of_users(history, len(users), single, "history")
-        return [self._questions.history(user, items, unknown) for user, items in zip(users, given, strict=True)]
+        return each_user(users, single, lambda user, items: self._questions.history(user, items, unknown), given)
 
     def _allowed(self, allowed_items: Sequence[str] | None) -> ItemSet | None:
         positions = self._questions.allowed_positions(allowed_items)

@@ -8,6 +8,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
@@ -167,6 +168,79 @@ def test_unknown_items_are_skipped_and_said_once(recommender):
         same(one, other)
     with pytest.raises(ValueError, match="item 'w' is not in the catalogue"):
         recommender.recommend("ann", ["w", "a"])
+
+
+def test_skipped_items_of_a_user_who_stands_twice_are_all_counted(recommender):
+    with pytest.warns(
+        UserWarning, match=r"^3 items of the histories of 2 users .*: 'x', 'y', 'z' \(first of user 'bob'"
+    ):
+        recommender.recommend(["bob", "ann", "bob"], [["x", "a"], ["y", "b"], ["c", "z"]], k=1, unknown_items="skip")
+
+
+# Lists of users
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.recommend(["bob", "ann", "cat"], [["a"], [], ["b"]]), r"user\[1\], 'ann': the history is empty"),
+        (
+            lambda r: r.recommend(["bob", "ann"], [["a"], ["new"]]),
+            r"user\[1\], 'ann': item 'new' is not in the catalogue",
+        ),
+        (
+            lambda r: r.recommend(["bob", "bob"], [["a"], ["a", 7]]),
+            r"user\[1\], 'bob': history holds 7, which is not a str",
+        ),
+        (
+            lambda r: r.recommend(["bob", "ann"], [["a"], 7]),
+            r"user\[1\], 'ann': history must be a list of item IDs, got 7",
+        ),
+        (lambda r: r.recommend(["bob", "ann"], 7), "history must be a list of lists of item IDs, got 7"),
+        (lambda r: r.recommend(["bob", "dan"]), r"user\[1\], 'dan': user 'dan' is not among the 3 users"),
+        (lambda r: r.recommend([["bob"]]), r"user\[0\], \['bob'\]: user \['bob'\] is not among .*; IDs are strings"),
+        (lambda r: r.rank(["bob", "ann"], [["a"], ["new"]]), r"user\[1\], 'ann': item 'new' is not in the catalogue"),
+        (lambda r: r.rank(["bob", "ann"], [["a"], ["b", "b"]]), r"user\[1\], 'ann': candidates names an item twice"),
+        (
+            lambda r: r.rank(["bob", "ann"], [["a"], None]),
+            r"user\[1\], 'ann': candidates must be a list of item IDs, got",
+        ),
+        (lambda r: r.rank(["bob", "dan"], [["a"], ["b"]]), r"user\[1\], 'dan': user 'dan' is not among"),
+        (lambda r: r.explain(["bob", "ann"], ["a", "new"]), r"user\[1\], 'ann': item 'new' is not in the catalogue"),
+        (lambda r: r.explain(["bob", "ann"], ["a", ["b"]]), r"user\[1\], 'ann': item \['b'\] is not in the catalogue"),
+        # One user needs no name.
+        (
+            lambda r: r.recommend("ann", [["a"]]),
+            r"^history holds \['a'\], which is not a string; IDs of items are strings",
+        ),
+        (lambda r: r.recommend("ann", float("nan")), "^history must be a list of item IDs, got nan"),
+        (lambda r: r.recommend("ann", ["a", 7], unknown_items="skip"), "^history holds 7, which is not a string"),
+        (lambda r: r.recommend("ann", k=True), "^k must be a positive whole number, got True"),
+        (lambda r: r.recommend("ann", k=2.0), "^k must be a positive whole number, got 2.0"),
+        (lambda r: r.recommend("ann", allowed_items=[["a"]]), r"^allowed_items holds \['a'\], which is not a string"),
+        (
+            lambda r: list(r.recommend_each([{"user": "ann"}, {"user": "bob", "history": float("nan")}])),
+            "^row 1: history",
+        ),
+        (lambda r: list(r.recommend_each([{"user": ["ann"]}])), r"^row 0: user \['ann'\] is not among the 3 users"),
+    ],
+)
+def test_whose_fault_it_is(recommender, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(recommender)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, lambda ids: pd.Series(ids, index=range(3, 3 + len(ids)))])
+def test_tuples_arrays_and_columns_are_lists(recommender, kind):
+    users, history = ["ann", "bob"], ["a", "b"]
+    expected = recommender.recommend(users, [history, history], k=3)
+    assert recommender.recommend(kind(users), [kind(history), kind(history)], k=np.int64(3)) == expected
+    assert recommender.recommend(kind(users), kind([history, history]), k=3) == expected
+    ranked = recommender.rank("ann", kind(list("cde")), kind(history), k=np.int32(2))
+    assert ranked == recommender.rank("ann", list("cde"), history, k=2)
+    assert recommender.explain(kind(users), kind(history)) == recommender.explain(users, history)
+    allowed = recommender.recommend("cat", k=3, allowed_items=kind(list("abf")))
+    assert allowed == recommender.recommend("cat", k=3, allowed_items=list("abf"))
 
 
 # Probabilities
