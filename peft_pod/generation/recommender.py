@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -85,6 +86,7 @@ class Recommender:
         self.counts = counts
         self.engine = GenerationEngine(model, processor, self.settings, counts=counts, show_progress=show_progress)
         self._questions = Questions(catalogue, processor)
+        self._said_without_counts = False
 
     # Using
 
@@ -279,7 +281,9 @@ class Recommender:
     ) -> list[Recommendation] | list[list[Recommendation]]:
         """Rank candidates for the user: all of them, by their exact scores, unless beam search is asked for.
 
-        Each comes back with its log-probability and with its probability among the candidates.
+        Each comes back with its log-probability and with its probability among the candidates. Counts (`count_weight`)
+        go by the history that the question holds; without `history`, a top-N task that reads none leaves all to the
+        model.
 
         Args:
             user: a user ID, or a list of them.
@@ -300,7 +304,8 @@ class Recommender:
             ValueError: a user or an item is unknown, there are no candidates, or `scoring` and `num_beams` do not fit.
 
         Warns:
-            UserWarning: items of histories were skipped; once a call, with how many and the first few.
+            UserWarning: items of histories were skipped; once a call, with how many and the first few. Or there are
+                counts, and the question holds no history for them to go by; once a recommender.
         """
         users, single = listed(user)
         unknown = Unknown(unknown_users, unknown_items)
@@ -338,6 +343,15 @@ class Recommender:
             for items, scores, asked in zip(found.items, found.scores, lists, strict=True)
         ]
         warn_of_skipped(users, histories)
+        if self.settings.count_weight and not reads_history and not self._said_without_counts:
+            self._said_without_counts = True
+            warnings.warn(
+                f"counts (count_weight={self.settings.count_weight}) have no part in this ranking: the task "
+                f"{task.name!r} of this model reads no history for them to go by. Pass history=, or train "
+                f"{task.name!r} with a history_length",
+                UserWarning,
+                stacklevel=2,
+            )
         return results[0] if single else results
 
     @overload

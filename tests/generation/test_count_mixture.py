@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -158,6 +159,34 @@ def test_candidates_are_mixed_by_their_chances_among_themselves(pure, mixed, spl
         assert [item.probability for item in found] == pytest.approx([expected[item.item_id] for item in found])
         searched = mixed.rank("nobody", candidates, history, scoring="beam", num_beams=15, **UNKNOWN)
         assert [item.item_id for item in searched] == [item.item_id for item in found]
+
+
+def test_a_question_without_a_history_is_left_to_the_model_which_is_said_once(split):
+    indexing = load_indexing("random").fit(split.train, seed=1)
+    tasks = [load_task("sequential"), load_task("topn", candidates_in="trie")]
+    tokenizer = build_tokenizer("scratch:tiny", split.train, indexing, tasks, vocabulary_size=400)
+    processor = PODProcessor(tokenizer, indexing, tasks)
+    model = build_model("scratch:tiny", processor, num_virtual_tokens=2, max_whole_words=24, seed=3)
+    alone = Recommender(model.eval(), processor, Catalogue.from_split(split), GenerationSettings())
+    together = mixed_with_counts(alone, split)
+    user, candidates = alone.catalogue.user_ids[0], alone.catalogue.item_ids[:9]
+    with pytest.warns(
+        UserWarning, match=r"counts \(count_weight=0\.4\) have no part in this ranking: the task 'topn'"
+    ) as said:
+        found = [together.rank(user, candidates) for _ in range(2)]
+    assert [warning.filename for warning in said] == [__file__]
+    for ranked in found:
+        assert [(item.item_id, item.probability) for item in ranked] == [
+            (item.item_id, pytest.approx(item.probability)) for item in alone.rank(user, candidates)
+        ]
+    history = [alone.catalogue.item_ids[item] for item in split.history(0, "test")[-6:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        alone.rank(user, candidates)
+        ranked = mixed_with_counts(alone, split).rank(user, candidates, history)
+    assert [item.probability for item in ranked] != pytest.approx(
+        [item.probability for item in alone.rank(user, candidates, history)]
+    )
 
 
 def test_it_is_saved_and_loaded(mixed, tmp_path):
