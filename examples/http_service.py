@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -119,9 +120,13 @@ class Service:
         recommender: answers; used by one thread alone.
         max_wait: seconds that a request waits for others.
         max_waiting: how many users may wait; requests beyond them get status 503.
+
+    Raises:
+        ValueError: fewer users may wait than one request may have, which would be refused for ever.
     """
 
     def __init__(self, recommender: Recommender, *, max_wait: float = 0.005, max_waiting: int = 1024) -> None:
+        check_max_waiting(max_waiting)
         self.recommender = recommender
         self.batcher: RequestBatcher[Any, Any] = RequestBatcher(
             self._answer, max_batch=recommender.settings.batch_size, max_wait=max_wait, max_waiting=max_waiting
@@ -211,6 +216,24 @@ def _item(found: Recommendation) -> Item:
     return Item(item_id=found.item_id, title=found.title, score=found.score)
 
 
+def check_max_waiting(max_waiting: int) -> None:
+    """Check that a whole request may wait.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if max_waiting < MAX_USERS:
+        raise ValueError(
+            f"max_waiting must be at least {MAX_USERS}, since a request may have so many users, got {max_waiting}"
+        )
+
+
+async def _name_faults(request: Request, error: Any) -> JSONResponse:
+    """Say what is wrong with a request, without what was given: NaN and lone surrogates are no JSON to send back."""
+    faults = [{name: fault[name] for name in ("type", "loc", "msg")} for fault in error.errors()]
+    return JSONResponse({"detail": faults}, status_code=422)
+
+
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=503, headers={"Retry-After": "1"})
 
@@ -235,6 +258,7 @@ def make_app(service: Service, *, max_body: int = MAX_BODY) -> FastAPI:
     app.post("/explain", response_model=Texts)(service.explain)
     app.get("/health", response_model=Health)(service.health)
     app.add_exception_handler(FullError, _refuse)
+    app.add_exception_handler(RequestValidationError, _name_faults)
     app.add_middleware(BodyLimit, max_bytes=max_body)
     return app
 
@@ -249,6 +273,10 @@ def main() -> None:
     parser.add_argument("--max-waiting", type=int, default=1024, help="how many users may wait; more get status 503")
     parser.add_argument("--max-body-bytes", type=int, default=MAX_BODY, help="larger requests get status 413")
     options = parser.parse_args()
+    try:
+        check_max_waiting(options.max_waiting)  # before a model is loaded
+    except ValueError as error:
+        parser.error(f"--max-waiting: {error}")
     recommender = Recommender.from_pretrained(Path(options.run) / "model", device=process_state().device)
     service = Service(recommender, max_wait=options.max_wait_ms / 1000, max_waiting=options.max_waiting)
     app = make_app(service, max_body=options.max_body_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -10,7 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,7 +33,7 @@ def served(tmp_path_factory):
     assert done.status == 0, done.err
     port = free_port()
     command = [sys.executable, ROOT / "examples" / "http_service.py", "--run", folder, "--port", port]
-    limits = ["--max-wait-ms", 30, "--max-waiting", 32, "--max-body-bytes", MAX_BODY]
+    limits = ["--max-wait-ms", 30, "--max-waiting", 64, "--max-body-bytes", MAX_BODY]
     process = subprocess.Popen([*map(str, command + limits)], env=environment())
     try:
         wait_until_healthy(port, process)
@@ -110,9 +113,9 @@ def test_limits_refuse_and_stand_in_the_schema(served):
         ("/rank", {"users": [{**one, "candidates": [recommender.catalogue.item_ids[0]] * 2}]}),
     ]
     assert [ask(port, *request)[0] for request in others] == [422] * len(others)
-    # More users than may wait.
-    status, answer = ask(port, "/recommend", {"users": [one] * 33})
-    assert (status, answer["detail"]) == (503, "0 questions wait already; try again later")
+    # As many users as a request may have are never too many to wait.
+    status, answer = ask(port, "/recommend", {"users": [one] * 64, "k": 1})
+    assert (status, len(answer["results"])) == (200, 64)
     schemas = ask(port, "/openapi.json")[1]["components"]["schemas"]
     assert schemas["RecommendRequest"]["properties"]["users"]["maxItems"] == 64
     assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 100
@@ -128,6 +131,93 @@ def post(port, body, headers=()):
         connection.request("POST", "/recommend", body, {"Content-Type": "application/json", **dict(headers)})
     response = connection.getresponse()
     return response.status, json.loads(response.read()), response.headers
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b'{"users": [{"user": "USER"}], "k": NaN}', ["body", "k"]),
+        (b'{"users": [{"user": "USER"}], "k": -Infinity}', ["body", "k"]),
+        (b'{"users": [{"user": "USER", "history": [NaN]}]}', ["body", "users", 0, "history", 0]),
+        (b'{"users": [{"user": "\\ud800"}]}', ["body", "users", 0, "user"]),
+        (b'{"users": [{"user": "USER"}], "\\ud800": 1}', ["body"]),
+        (b"NaN", ["body"]),
+    ],
+)
+def test_what_is_no_json_to_send_back_is_refused_as_any_other(served, body, fault):
+    port, recommender = served
+    status, answer, _ = post(port, body.replace(b"USER", recommender.catalogue.user_ids[0].encode()))
+    assert status == 422
+    assert [found["loc"] for found in answer["detail"]] == [fault]
+    assert set(answer["detail"][0]) == {"type", "loc", "msg"}  # as the schema has it
+
+
+@pytest.fixture
+def http_service(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import http_service
+
+    return http_service
+
+
+def test_a_request_that_may_never_wait_is_no_setting(http_service, monkeypatch, capsys):
+    message = "max_waiting must be at least 64, since a request may have so many users, got 63"
+    with pytest.raises(ValueError, match=message):
+        http_service.Service(SimpleNamespace(settings=SimpleNamespace(batch_size=32)), max_waiting=63)
+    monkeypatch.setattr(sys, "argv", ["http_service.py", "--run", "nowhere", "--max-waiting", "63"])
+    with pytest.raises(SystemExit):
+        http_service.main()
+    assert f"error: --max-waiting: {message}" in capsys.readouterr().err
+
+
+def test_more_users_than_may_wait(http_service):
+    """The model is at work on 32, and 32 wait."""
+    release = threading.Event()
+
+    def recommend(users, *rest, **named):
+        release.wait(30)
+        return [[] for _ in users]
+
+    service = http_service.Service(
+        SimpleNamespace(
+            settings=SimpleNamespace(batch_size=32),
+            processor=SimpleNamespace(task_names=["sequential"], indexing=SimpleNamespace(user_words=[])),
+            catalogue=SimpleNamespace(user_position=lambda user: 0, history=lambda user: [0]),
+            recommend=recommend,
+        ),
+        max_waiting=64,
+    )
+    app = http_service.make_app(service)
+
+    async def asked(num_users):
+        body = json.dumps({"users": [{"user": "ann"}] * num_users}).encode()
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json")]
+        request = {"type": "http", "method": "POST", "path": "/recommend", "query_string": b"", "headers": headers}
+        await app(request, receive, send)
+        return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"])
+
+    async def main():
+        async with service.batcher:
+            first = asyncio.create_task(asked(64))
+            while service.batcher.waiting != 32:
+                await asyncio.sleep(0.01)
+            full, fits = await asked(33), asyncio.create_task(asked(32))
+            await asyncio.sleep(0.05)
+            release.set()
+            return full, await first, await fits
+
+    full, first, fits = asyncio.run(asyncio.wait_for(main(), 60))
+    assert (full[0], full[1][b"retry-after"]) == (503, b"1")
+    assert full[2] == {"detail": "32 questions wait already; try again later"}
+    assert [(status, len(answer["results"])) for status, _, answer in (first, fits)] == [(200, 64), (200, 32)]
 
 
 def test_a_body_may_be_as_long_as_the_limit(served):
