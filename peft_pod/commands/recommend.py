@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from peft_pod.generation import Recommendation, Recommender
-from peft_pod.generation.questions import UnknownItems
+from peft_pod.generation.questions import Questions, Unknown, UnknownItems
 from peft_pod.tasks import ExplanationTask
 from peft_pod.training import process_state
 
@@ -19,6 +19,7 @@ from .batch_rows import UnknownRowUsers
 from .run_folder import RunFolder
 
 SHOWN_HISTORY = 5
+_OF_BATCHES = ("rows_per_part", "titles", "overwrite")
 
 
 @dataclass
@@ -77,12 +78,13 @@ def run(arguments: Sequence[str]) -> None:
     if options.input is not None or options.output is not None:
         recommend_batch(_batch_settings(options))
         return
+    _check_no_batch(options)
     recommender = Recommender.from_pretrained(RunFolder.existing(options.run).model, device=process_state().device)
     if options.explain and ExplanationTask.name not in recommender.processor.task_names:
         raise ValueError(f"--explain: run {options.run} was not trained for the task {ExplanationTask.name!r}")
-    if options.unknown_users == "skip":
-        raise ValueError("--unknown_users skip is for rows of --input: leave the user out, or give history")
     users = _users(options, recommender)
+    if options.explain:
+        _check_explained(users, recommender)
     history = [options.history] * len(users) if options.history else None
     lists = recommender.recommend(
         users,
@@ -101,6 +103,25 @@ def run(arguments: Sequence[str]) -> None:
             print(json.dumps(_as_json(user, items, reason), ensure_ascii=False))
         else:
             print(_as_text(user, _recent_titles(recommender, user, options.history), items, reason))
+
+
+def _check_no_batch(options: RecommendArguments) -> None:
+    defaults = {option.name: option.default for option in fields(options)}
+    misplaced = [f"--{name}" for name in _OF_BATCHES if getattr(options, name) != defaults[name]]
+    if misplaced:
+        raise ValueError(f"{', '.join(misplaced)}: only for --input and --output; give both, or leave it out")
+    if options.unknown_users == "skip":
+        raise ValueError("--unknown_users skip is for rows of --input: leave the user out, or give history")
+
+
+def _check_explained(users: Sequence[str], recommender: Recommender) -> None:
+    """Explanations go by a user's name, also where recommendations go by a history alone."""
+    questions = Questions(recommender.catalogue, recommender.processor)
+    for user in users:
+        try:
+            questions.user_position(user, ExplanationTask.name, Unknown())
+        except ValueError as error:
+            raise ValueError(f"--explain: {error}") from error
 
 
 def _batch_settings(options: RecommendArguments) -> BatchSettings:

@@ -116,6 +116,11 @@ def test_unknown_users_and_items(run, recommender):
         (["--user", "USER", "--history", "nothing"], "item 'nothing' is not in the catalogue of 60 items"),
         (["--user", "USER", "--history"], r"argument --history\S*: expected at least one argument"),
         (["--user", "USER", "--unknown_users", "skip"], "--unknown_users skip is for rows of --input"),
+        (
+            ["--user", "USER", "--overwrite"],
+            "^peft-pod recommend: --overwrite: only for --input and --output; give both",
+        ),
+        (["--num_users", "2", "--titles", "--rows_per_part", "7"], "--rows_per_part, --titles: only for --input"),
         (["--user", "USER", "--k", "0"], "k must be a positive whole number, got 0"),
         (["--user", "USER", "--k", "1.5"], r"argument --k\S*: invalid int value: '1.5'"),
     ],
@@ -145,6 +150,15 @@ def test_a_base_that_has_moved_or_changed(tmp_path):
     assert done.status == 2
     assert "does not fit this base model" in done.err
     assert "Load it on the base it was trained on, of the same size and vocabulary" in done.err
+
+
+def test_strangers_are_refused_an_explanation_before_anything_is_computed(run, recommender, monkeypatch):
+    monkeypatch.setattr(Recommender, "recommend", lambda *given, **named: pytest.fail("it was computed"))
+    users = ["--user", recommender.catalogue.user_ids[0], "nobody"]
+    history = ["--history", *recommender.catalogue.item_ids[:3], "--unknown_users", "history"]
+    done = call("recommend", "--run", run[0], *users, *history, "--explain")
+    assert (done.status, done.out) == (2, "")
+    assert "--explain: user 'nobody' is not among the 40 users the model was trained on" in done.err
 
 
 def test_explaining_needs_the_task(tmp_path):
