@@ -182,14 +182,25 @@ def _candidates(samples: Sequence[Sample]) -> list[IntArray]:
 def _ranked_items(
     engine: GenerationEngine, task: Task, samples: Sequence[Sample], k: int, exclude_seen: bool
 ) -> IntArray:
-    """The k best items of each sample, −1 beyond the last; shape `(len(samples), k)`."""
+    """The k best items of each sample, −1 beyond the last; shape `(len(samples), k)`.
+
+    A user who took the whole catalogue has nothing left to be found, and so an empty list, where histories are excluded.
+    """
     exclude = exclude_seen and not _listed(samples)
 
     def ranked(share: Sequence[Sample]) -> list[list[int]]:
-        found: list[list[int]] = engine.find_items(share, task.name, k=k, exclude=exclude).items.tolist()
+        lists = np.full((len(share), k), -1, dtype=np.int64)
+        rows = [row for row, sample in enumerate(share) if not (exclude and _excludes_all(sample, engine))]
+        lists[rows] = engine.find_items([share[row] for row in rows], task.name, k=k, exclude=exclude).items
+        found: list[list[int]] = lists.tolist()
         return found
 
     return np.array(_over_processes(samples, ranked), dtype=np.int64)
+
+
+def _excludes_all(sample: Sample, engine: GenerationEngine) -> bool:
+    items = engine.trie.num_items
+    return len(sample.exclude) >= items and len(set(sample.exclude)) >= items
 
 
 def _item_protocol(

@@ -15,10 +15,12 @@ import torch
 from peft_pod.corpus import load_corpus
 from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import write_text
-from peft_pod.generation import GenerationSettings, Recommender
+from peft_pod.generation import GenerationEngine, GenerationSettings, Recommender
 from peft_pod.indexing import load_indexing
+from peft_pod.indexing.neighbours import NeighbourCounts
 from peft_pod.metrics import (
     Report,
+    ValidationRanking,
     available_baselines,
     evaluate_baselines,
     evaluate_model,
@@ -30,6 +32,7 @@ from peft_pod.processing import PODCollator, PODProcessor
 from peft_pod.tasks import load_task
 from peft_pod.training import build_model, build_tokenizer, process_state
 
+from ..audit.cases import corpus_of
 from ..training.launching import run_in_processes
 
 KS = (1, 5, 10)
@@ -123,6 +126,31 @@ def test_items_are_ranked_as_by_scoring_all_of_them(recommender, split, part, ex
         "part": part, "num_users": 21, "candidates": "candidates-13", "beams": 40, "candidate_seed": 5,
         "split": "leave-one-out", "fingerprint": split.fingerprint,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("count_weight", [0, 0.4])
+def test_a_user_who_took_the_whole_catalogue_is_a_miss(count_weight):
+    """Nothing is left to be found; asked with the history included, there is."""
+    took_all = [0, 1, 2, 3, 4, 5, 0, 1]
+    split = corpus_of([[0, 1, 2, 3], took_all, [3, 4, 5, 1], [2, 5, 0, 4]], 6).split()
+    indexing, tasks = load_indexing("random").fit(split.train), [load_task("sequential")]
+    processor = PODProcessor(build_tokenizer("scratch:tiny", split.train, indexing, tasks), indexing, tasks)
+    model = build_model("scratch:tiny", processor, num_virtual_tokens=2, train_base=True).eval()
+    settings = GenerationSettings(count_weight=count_weight)
+    engine = GenerationEngine(model, processor, settings, counts=NeighbourCounts.fit(split.train))
+    result = evaluate_model(engine, split)["sequential"]
+    ranks = dict(zip(result.ranks.user_ids, result.ranks.ranks.tolist(), strict=True))
+    assert ranks.pop("u1") == 0
+    # All three items that each of the others does not have yet are found.
+    assert set(ranks.values()) <= {1, 2, 3}
+    assert result.metrics["hr@10"] == 0.75
+    assert evaluate_baselines(tasks, split)["sequential"]["popularity"].metrics["hr@10"] == 0.75
+    assert evaluate_model(engine, split, exclude_seen=False)["sequential"].metrics["hr@10"] == 1
+    assert ValidationRanking(split, processor, "sequential")(model)["sequential_hr@10"] == 0.75
+    alone = replace(split, test_items=np.where(np.arange(4) == 1, split.test_items, -1))
+    assert evaluate_model(engine, alone)["sequential"].metrics["hr@10"] == 0
+    with pytest.raises(ValueError, match="nothing is left to recommend to the user at position 1"):
+        engine.find_items(list(tasks[0].evaluation_samples(split, "test")), "sequential", k=1)
 
 
 def test_sentences_are_measured_against_the_users_own(recommender, split):
