@@ -21,9 +21,15 @@ _CUTOFF = 10
 
 
 def validation_limit(arguments: CorpusArguments) -> int | None:
-    """How many users a task are validated on while training."""
-    limits = [limit for limit in (arguments.validation_limit, arguments.evaluation_limit) if limit is not None]
-    return min(limits, default=None)
+    """How many users a task are validated on while training; `None` for all.
+
+    Example:
+        >>> validation_limit(CorpusArguments(validation_limit=4000, evaluation_limit=50))
+        4000
+        >>> validation_limit(CorpusArguments(evaluation_limit=50))
+        50
+    """
+    return arguments.evaluation_limit if arguments.validation_limit is None else arguments.validation_limit
 
 
 def choose_metric(arguments: PODTrainingArguments, tasks: Sequence[Task]) -> None:
