@@ -158,6 +158,7 @@ def run_metrics(
     seconds: float | None,
     seen: Seen,
     parameters: tuple[int, int],
+    kept_best: bool,
     planned: PlannedLength | None = None,
 ) -> dict[str, float | int | str | bool | None]:
     """The numbers of a run in one flat dictionary, as `metrics.json` has them.
@@ -171,6 +172,7 @@ def run_metrics(
             ended before.
         seen: what it saw since then.
         parameters: how many are trained, and how many there are.
+        kept_best: whether the model is the best that was saved (`load_best_model_at_end`), or else the last.
         planned: the length of a run with a time limit, when it began.
 
     Returns:
@@ -180,7 +182,7 @@ def run_metrics(
         `corpus/...`, `audit/...`.
     """
     found: dict[str, float | int | str | bool | None] = {}
-    kept = _kept_validation(state)
+    kept = _kept_validation(state, kept_best)
     for name, loss in validation_losses(kept).items():
         found["validation/loss" if name == "mean" else f"validation/{name}/loss"] = loss
     for name, value in validation_rankings(kept).items():
@@ -211,11 +213,14 @@ def _evaluated(report: Report) -> dict[str, float]:
     return found
 
 
-def _kept_validation(state: TrainerState) -> dict[str, Any]:
-    """The log's entry of the validation of the checkpoint that was kept; of the last where none was chosen."""
+def _kept_validation(state: TrainerState, kept_best: bool) -> dict[str, Any]:
+    """The log's entry of the validation of the model that was kept; of the last where none was chosen."""
     entries = [entry for entry in state.log_history if "eval_loss" in entry]
-    best = [entry for entry in entries if state.best_model_checkpoint and entry["step"] == state.best_global_step]
-    return (best or entries or [{}])[-1]
+    if kept_best and state.best_model_checkpoint:
+        # Not `best_global_step`, which may be that of a validation without a checkpoint.
+        step = int(Path(state.best_model_checkpoint).name.rpartition("-")[2])
+        entries = [entry for entry in entries if entry["step"] == step] or entries
+    return (entries or [{}])[-1]
 
 
 def write_state(state: TrainerState, path: Path) -> None:

@@ -148,6 +148,7 @@ def train(
             seconds=seconds,
             seen=seen,
             parameters=parameters,
+            kept_best=bool(trainer.args.load_best_model_at_end),
             planned=planned,
         )
         write_text(folder.metrics, json.dumps(metrics, indent=2, ensure_ascii=False))

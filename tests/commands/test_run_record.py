@@ -7,12 +7,16 @@ from dataclasses import asdict
 
 import pytest
 import yaml
+from transformers import TrainerState
 
+from peft_pod.audit import Audit
 from peft_pod.commands.arguments import CorpusArguments, ModelArguments, parse_arguments
 from peft_pod.commands.recipes import RecipeArguments
-from peft_pod.commands.run_record import changed_training, rerun_config
+from peft_pod.commands.run_record import changed_training, rerun_config, run_metrics
+from peft_pod.corpus import load_corpus
 from peft_pod.generation import Recommender
 from peft_pod.training import PODTrainingArguments
+from peft_pod.training.throughput import Seen
 
 from .runs import call, contents, read, small, train
 
@@ -135,6 +139,33 @@ def test_metrics_hold_what_the_other_files_say(run):
     assert metrics["corpus/fingerprint"] == report["corpus"]["fingerprint"]
     assert metrics["audit/leaks"] is False
     assert metrics["audit/verdict"] in printed
+
+
+@pytest.mark.parametrize(
+    ("kept_best", "checkpoint", "expected"),
+    [(True, "runs/x/checkpoint-2", 0.5), (False, "runs/x/checkpoint-2", 0.7), (True, None, 0.7)],
+    ids=["the best", "the last", "none saved"],
+)
+def test_validation_numbers_are_those_of_the_model_that_was_kept(kept_best, checkpoint, expected):
+    """The best of all, after step 3, was not saved, so it was not kept either way."""
+    losses = {1: 0.9, 2: 0.5, 3: 0.4, 4: 0.7}
+    state = TrainerState(
+        global_step=4,
+        log_history=[{"step": step, "eval_loss": loss, "eval_topn_loss": loss} for step, loss in losses.items()],
+        best_model_checkpoint=checkpoint,
+        best_global_step=3,
+    )
+    metrics = run_metrics(
+        state,
+        None,
+        Audit("embedded", "leave-one-out", "random", "0123"),
+        load_corpus("embedded", num_users=20),
+        seconds=None,
+        seen=Seen(samples=0, input_tokens=0, answer_tokens=0),
+        parameters=(1, 2),
+        kept_best=kept_best,
+    )
+    assert metrics["validation/loss"] == metrics["validation/topn/loss"] == expected
 
 
 def test_the_state_of_the_trainer_stands_beside_its_log(run):
