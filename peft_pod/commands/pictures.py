@@ -182,5 +182,11 @@ def _load_report(folder: RunFolder, variant: str) -> Report:
             f"--run {folder.path} has no {path.name}: run `peft-pod evaluate --run {folder.path}` first, with the same "
             "--part, --limit and --keep_seen"
         )
+    report = Report.load(path, ranks=ranks if ranks.is_file() else None)
+    if not ranks.is_file() and any("@" in metric for result in report.tasks.values() for metric in result.metrics):
+        raise FileNotFoundError(
+            f"--run {folder.path} has no {ranks.name}, from which hit rates are drawn: run `peft-pod evaluate --run "
+            f"{folder.path}` again as it was run for {path.name}, which writes both"
+        )
     # A run whose tasks only write texts has no ranks, and no picture of them.
-    return Report.load(path, ranks=ranks if ranks.is_file() else None)
+    return report

@@ -127,6 +127,15 @@ def test_a_report_by_its_file(evaluated, tmp_path):
     assert not (folder / "pictures").exists()
 
 
+def test_a_report_that_has_lost_its_ranks(evaluated, tmp_path):
+    folder = shutil.copytree(evaluated, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "pictures"))
+    (folder / "ranks.parquet").unlink()
+    done = call("pictures", "--run", folder, "--questions", 1)
+    assert done.status == 2
+    assert f"--run {folder} has no ranks.parquet, from which hit rates are drawn: run `peft-pod evaluate" in done.err
+    assert not (folder / "pictures").exists()
+
+
 def test_where_attention_cannot_be_read(evaluated, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AttentionUnreadableError("a base of type 'led' gives local attention")
