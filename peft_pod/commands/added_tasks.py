@@ -24,6 +24,7 @@ _OWN = frozenset(
         "overwrite",
         "evaluation_limit",
         "evaluation_part",
+        "validation_limit",
         "add_tasks_to",
         "new_task_start",
     }

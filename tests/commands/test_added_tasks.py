@@ -102,11 +102,14 @@ def test_the_run_is_a_whole_one(first, tmp_path):
 
 
 def test_its_configuration_makes_it_again_and_can_be_planned(first, tmp_path):
-    assert add(first, tmp_path / "second", new_task_start="sequential").status == 0
+    # How training goes is its own, of the first run's corpus though it is.
+    done = add(first, tmp_path / "second", new_task_start="sequential", validation_limit=5)
+    assert done.status == 0, done.err
     again = ["--config", tmp_path / "second" / "config.yaml", "--output_dir", tmp_path / "again"]
     plan = call("train", *again, "--dry-run", "--json")
     assert plan.status == 0, plan.err
     assert json.loads(plan.out)["length"]["steps"] == SAID_ANEW["max_steps"]
+    assert {task["validation_samples"] for task in json.loads(plan.out)["tasks"].values()} == {5}
     assert not (tmp_path / "again").exists()
     done = call("train", *again)
     assert done.status == 0, done.err
