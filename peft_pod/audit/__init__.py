@@ -10,3 +10,4 @@ Example:
 from .finding import Audit as Audit
 from .finding import Finding as Finding
 from .run import audit as audit
+from .run import nothing_to_audit as nothing_to_audit

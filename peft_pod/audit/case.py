@@ -55,7 +55,9 @@ class Case:
 
     def __post_init__(self) -> None:
         if len(self.users) == 0:
-            raise ValueError("nobody has a test item, so there is nothing that could be given away")
+            raise ValueError(
+                "nobody has a test item, so there is nothing that could be given away: " + self.split.why_nobody("test")
+            )
         train, indexing = self.split.train, self.indexing
         if len(indexing.item_words) != train.num_items or len(indexing.user_words) not in (0, train.num_users):
             raise ValueError(

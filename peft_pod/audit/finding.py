@@ -107,6 +107,11 @@ class Audit:
     warning: str = ""
 
     @property
+    def applies(self) -> bool:
+        """Whether there was anything that could be given away; where not, no check was made."""
+        return not self.checks or DONE in self.checks.values()
+
+    @property
     def leaks(self) -> bool:
         """Whether a finding gives held-out items away."""
         return any(finding.leaks for finding in self.findings)
@@ -117,6 +122,8 @@ class Audit:
         Where the scheme itself says that it leaks, its permanent warning is part of it.
         """
         subject = f"Audit {self.fingerprint} of corpus {self.corpus!r} with indexing {self.indexing!r}"
+        if not self.applies:
+            return f"{subject}: not applicable ({'; '.join(dict.fromkeys(self.checks.values()))})."
         leaks = [finding for finding in self.findings if finding.leaks]
         if not leaks:
             return f"{subject}: no leak found."

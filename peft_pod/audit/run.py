@@ -90,6 +90,32 @@ def audit(
     )
 
 
+def nothing_to_audit(corpus: Corpus, indexing: Indexing, split: Split) -> Audit:
+    """The audit of a split that holds no test items out: nothing can be given away, and no check is made.
+
+    Args:
+        corpus: the corpus.
+        indexing: fitted on the split.
+        split: of that corpus.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> corpus = load_corpus("embedded", num_users=20, min_history=2, max_history=2)
+        >>> split = corpus.split()
+        >>> found = nothing_to_audit(corpus, load_indexing("random").fit(split.train), split)
+        >>> found.applies, found.checks["time travel"]  # doctest: +ELLIPSIS
+        (False, "nobody has a test item: the split 'leave-one-out' holds ...")
+    """
+    return Audit(
+        corpus=corpus.name,
+        split=split.name,
+        indexing=indexing.name,
+        fingerprint=_fingerprint(split, indexing),
+        checks=dict.fromkeys(_CHECKS, f"nobody has a test item: {split.why_nobody('test')}"),
+        warning=_warning(indexing),
+    )
+
+
 def _fitted(indexing: Indexing, split: Split, seed: int) -> Indexing:
     try:
         _ = indexing.item_words

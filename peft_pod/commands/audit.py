@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .arguments import DataArguments, check_seed, parse_arguments
-from .data import audit_of, fit_indexing, read_corpus, split_corpus
+from .data import fit_indexing, read_corpus, split_corpus
 
 
 @dataclass
@@ -28,6 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     check_seed(options.seed)
     corpus = read_corpus(data)
     split = split_corpus(corpus, data)
-    found = audit_of(corpus, split, fit_indexing(split, data, options.seed), options.seed)
+    # Whoever asks for an audit of nothing has named the wrong data, so that is an error here.
+    found = corpus.audit(fit_indexing(split, data, options.seed), split, seed=options.seed)
     print(json.dumps(found.to_dict(), ensure_ascii=False) if options.json else found)
     return int(found.leaks)

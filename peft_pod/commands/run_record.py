@@ -200,7 +200,7 @@ def run_metrics(
         found[f"training/{name}_per_second"] = count / seconds if seconds else None
     found["parameters/trained"], found["parameters/total"] = parameters
     found["corpus/name"], found["corpus/fingerprint"] = corpus.name, corpus.fingerprint
-    found["audit/leaks"], found["audit/verdict"] = audit.leaks, audit.note()
+    found["audit/leaks"], found["audit/verdict"] = audit.leaks if audit.applies else None, audit.note()
     return found
 
 

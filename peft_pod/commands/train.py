@@ -18,6 +18,7 @@ from peft_pod.corpus.catalogue import Catalogue
 from peft_pod.files import remove_leftovers, write_text
 from peft_pod.generation import GenerationSettings, Recommender
 from peft_pod.indexing.neighbours import NeighbourCounts
+from peft_pod.metrics.model_evaluation import why_nothing_is_asked
 from peft_pod.processing import EvaluationSamples, PODProcessor, TrainingSamples
 from peft_pod.tasks import SequentialTask, Task, TopNTask, load_task, supported_tasks
 from peft_pod.training import (
@@ -43,6 +44,8 @@ from .recipes import RecipeArguments
 from .run_folder import RunFolder, report_variant
 from .run_record import environment, rerun_config, run_metrics, write_state
 from .validation import choose_metric, validation_limit, validation_ranking
+
+_NO_VALIDATION = "--eval_strategy no --load_best_model_at_end false"
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -290,6 +293,7 @@ def build(
     else:
         model, processor = first.grow(tasks, _most_ids(corpus_arguments))
     choose_metric(training_arguments, tasks)
+    _check_evaluated(split, processor, corpus_arguments, training_arguments)
     trainer = PODTrainer(
         model,
         training_arguments,
@@ -381,11 +385,25 @@ def _validation(
         split, "validation", processor, seed=training_arguments.seed, limit=validation_limit(corpus_arguments)
     )
     if not samples and training_arguments.eval_strategy != "no":
-        raise ValueError(
-            "no user has enough items to hold one out for validation; train without validation losses by "
-            "--eval_strategy no --load_best_model_at_end false"
-        )
+        why = why_nothing_is_asked(processor.tasks, split, "validation", training_arguments.seed)
+        raise ValueError(f"{why}; train without validation by {_NO_VALIDATION}")
     return samples
+
+
+def _check_evaluated(
+    split: Split, processor: PODProcessor, corpus_arguments: CorpusArguments, training_arguments: PODTrainingArguments
+) -> None:
+    """Refuse an evaluation of nothing, which would be found out only after training."""
+    if corpus_arguments.evaluation_part == "none":
+        return
+    part, seed = cast(Part, corpus_arguments.evaluation_part), training_arguments.seed
+    why = why_nothing_is_asked(processor.tasks, split, part, seed)
+    if not why:
+        return
+    remedy = "--evaluation_part none"
+    if training_arguments.eval_strategy != "no" and why_nothing_is_asked(processor.tasks, split, "validation", seed):
+        remedy = f"{remedy} {_NO_VALIDATION}"
+    raise ValueError(f"--evaluation_part is {part!r}, and {why}; train without an evaluation by {remedy}")
 
 
 def _most_ids(arguments: CorpusArguments) -> int:

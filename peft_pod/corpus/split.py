@@ -122,6 +122,10 @@ class Split:
         """The users with a held-out item in `part`, in order."""
         return np.flatnonzero(self.targets(part) >= 0)
 
+    def why_nobody(self, part: Part) -> str:
+        """Why no user has a held-out item in `part`, in words: for messages, where `evaluated_users` is empty."""
+        return f"the split {self.name!r} holds out no {part} items"
+
     def explanations(self, part: Part) -> Sequence[Explanation]:
         """The sentences of `part`.
 
@@ -147,6 +151,14 @@ class LeaveOneOut(Split):
 
     name = "leave-one-out"
 
+    def why_nobody(self, part: Part) -> str:
+        """See `Split.why_nobody`."""
+        longest = int(self.all_histories().lengths.max(initial=0))
+        return (
+            f"the split {self.name!r} holds items of users with at least {MIN_HISTORY} interactions out, and the most "
+            f"that a user has is {longest}"
+        )
+
 
 @dataclass(frozen=True, repr=False)
 class RefitLeaveOneOut(LeaveOneOut):
@@ -164,6 +176,12 @@ class RefitLeaveOneOut(LeaveOneOut):
     """
 
     name = "leave-one-out-refit"
+
+    def why_nobody(self, part: Part) -> str:
+        """See `Split.why_nobody`."""
+        if part == "validation":
+            return f"the split {self.name!r} trains on the validation items"
+        return super().why_nobody(part)
 
 
 def leave_one_out(

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset
 
 from .encoding import EncodedInteractions, encode
-from .parts import PARTS, ExplanationColumns
+from .parts import PARTS, ExplanationColumns, Part
 from .ragged import IntArray, Ragged
 from .split import Split, divide, encode_explanations, fingerprint_of, training_part, unseen
 from .steps import Step
@@ -38,6 +38,10 @@ class TemporalSplit(Split):
     """
 
     name = "temporal"
+
+    def why_nobody(self, part: Part) -> str:
+        """See `Split.why_nobody`."""
+        return f"nobody who is known before the {part} part of the split {self.name!r} took anything in it"
 
 
 def temporal_split(

@@ -74,7 +74,9 @@ def evaluate_baseline(
     check_metrics(metrics)
     evaluated = split.evaluated_users(part) if users is None else np.asarray(users, dtype=np.int64)
     if len(evaluated) == 0:
-        raise ValueError(f"no user has a held-out item in {part!r}; there is nothing to evaluate")
+        raise ValueError(
+            f"no user has a held-out item in {part!r}, so there is nothing to evaluate: {split.why_nobody(part)}"
+        )
     if (candidates is None) != (candidate_set == FULL):
         given = "not given" if candidates is None else "given"
         raise ValueError(f"candidate_set is {candidate_set!r} and candidates are {given}; {FULL!r} means no candidates")

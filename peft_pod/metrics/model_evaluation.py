@@ -68,12 +68,13 @@ def evaluate_model(
 
     Raises:
         ValueError: `limit` is not positive, or a task is unknown to the model, or a metric, a cut-off or the convention
-            is none.
+            is none; or no task has samples in the part.
     """
     _check(limit, ks, metrics)
     check_convention(text_convention)
     results = {}
-    for task in _tasks(engine, tasks):
+    asked = _tasks(engine, tasks)
+    for task in asked:
         samples = limited(task.evaluation_samples(split, part, seed), limit, seed)
         if not samples:
             continue
@@ -89,7 +90,34 @@ def evaluate_model(
             )
         else:
             results[task.name] = _evaluate_text(engine, task, samples, split, part, text_convention)
+    if not results:
+        raise ValueError(f"{why_nothing_is_asked(asked, split, part, seed)}; evaluate another part")
     return results
+
+
+def why_nothing_is_asked(tasks: Sequence[Task], split: Split, part: Part, seed: int = 0) -> str:
+    """Why no task has a sample in a part of a split, in words; nothing where one has.
+
+    Args:
+        tasks: the tasks.
+        split: the split corpus.
+        part: `"validation"` or `"test"`.
+        seed: of the candidates.
+
+    Example:
+        >>> from peft_pod.corpus import load_corpus
+        >>> from peft_pod.tasks import load_task
+        >>> split = load_corpus("embedded", num_users=50).split("leave-one-out-refit")
+        >>> why_nothing_is_asked([load_task("sequential")], split, "validation")
+        "nobody has a validation item: the split 'leave-one-out-refit' trains on the validation items"
+        >>> why_nothing_is_asked([load_task("sequential")], split, "test")
+        ''
+    """
+    if any(len(task.evaluation_samples(split, part, seed)) for task in tasks):
+        return ""
+    if len(split.evaluated_users(part)):
+        return f"the {part} part has no questions of the tasks {[task.name for task in tasks]}"
+    return f"nobody has a {part} item: {split.why_nobody(part)}"
 
 
 def evaluate_baselines(
@@ -184,7 +212,7 @@ def _ranked_items(
 ) -> IntArray:
     """The k best items of each sample, −1 beyond the last; shape `(len(samples), k)`.
 
-    A user who took the whole catalogue has nothing left to be found, and so an empty list, where histories are excluded.
+    Where histories are excluded, nothing is left for a user who took the whole catalogue: the list is empty.
     """
     exclude = exclude_seen and not _listed(samples)
 

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from peft_pod.audit import Audit, audit
+from peft_pod.audit import Audit, audit, nothing_to_audit
 from peft_pod.corpus import Corpus, load_corpus
 from peft_pod.indexing import LeakWarning, available_indexings, load_indexing
 from peft_pod.indexing.paper import LEAK_WARNING
@@ -133,6 +133,19 @@ def test_candidates_are_looked_at() -> None:
     first = [np.array([answer, (answer + 1) % 300]) for answer in answers.tolist()]
     names = [finding.name for finding in data.audit("random", candidates=first).findings]
     assert "negatives told by position" in names
+
+
+def test_where_nothing_is_held_out_the_verdict_is_that_it_does_not_apply() -> None:
+    data = corpus_of([[0, 1], [2]], 3)
+    found = nothing_to_audit(data, load_indexing("random").fit(data.split().train), data.split())
+    assert (found.leaks, found.applies, found.findings) == (False, False, [])
+    assert found.checks.keys() == audited("small", "random").checks.keys()
+    assert "no leak found" not in found.note()
+    assert found.note().endswith(
+        "with indexing 'random': not applicable (nobody has a test item: the split 'leave-one-out' holds items of "
+        "users with at least 3 interactions out, and the most that a user has is 2)."
+    )
+    assert audited("small", "random").applies
 
 
 def test_what_cannot_be_audited() -> None:

@@ -119,7 +119,9 @@ def test_a_corpus_with_a_malformed_line(tmp_path):
 def test_a_corpus_too_small_to_hold_anything_out(tmp_path):
     data = corpus_files(tmp_path / "data", b"1 1 2\n2 2 3\n")
     options = small(corpus="pod", corpus_options=["name=toy"], data_dir=data)
-    refused(train(options, tmp_path / "new"), "no user has enough items to hold one out for validation; .*--eval_strat")
+    refused(train(options, tmp_path / "new"), "nobody has a test item: .* at least 3 interactions out, .*--eval_str")
+    options["evaluation_part"] = "none"
+    refused(train(options, tmp_path / "new"), "^peft-pod train: nobody has a validation item: .*--eval_strategy no")
 
 
 @pytest.mark.parametrize("task", ["explanation"])

@@ -93,6 +93,24 @@ def test_the_plan_follows(tmp_path, parts_asked):
     assert "a validation), validation questions sequential " in text
 
 
+def test_a_part_that_nobody_has_items_in(tmp_path, parts_asked):
+    """It is refused before training; `evaluate` writes no empty report."""
+    folder = tmp_path / "run"
+    options = {**OPTIONS, "split": "leave-one-out-refit", "eval_strategy": "no", "load_best_model_at_end": False}
+    done = train(options, folder, "--evaluation_part", "validation")
+    assert done.status == 2
+    assert "--evaluation_part is 'validation', and nobody has a validation item: the split 'leave-one-" in done.err
+    assert "train without an evaluation by --evaluation_part none\n" in done.err
+    assert not folder.exists()
+    assert train(options, folder, "--evaluation_part", "none").status == 0
+    before = contents(folder)
+    for more in ([], ["--json"]):
+        done = call("evaluate", "--run", folder, "--part", "validation", *more)
+        assert (done.status, done.out) == (2, "")
+        assert "trains on the validation items; evaluate another part" in done.err
+    assert contents(folder) == before
+
+
 def test_a_part_that_is_none(tmp_path):
     done = train(OPTIONS, tmp_path / "run", "--evaluation_part", "train")
     assert (done.status, "evaluation_part" in done.err, "validation" in done.err) == (2, True, True)

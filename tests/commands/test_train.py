@@ -319,7 +319,8 @@ def test_the_last_training_has_the_validation_items_too(tmp_path):
     options = small(split="leave-one-out-refit", max_steps=2, tasks=["sequential"], evaluation_limit=None)
     done = train(options, tmp_path / "run")
     assert done.status == 2
-    assert "no user has enough items to hold one out for validation; train without validation losses by" in done.err
+    assert "nobody has a validation item: the split 'leave-one-out-refit' trains on the validation items; " in done.err
+    assert "train without validation by --eval_strategy no --load_best_model_at_end false" in done.err
     done = train({**options, **NO_VALIDATION}, tmp_path / "run")
     assert done.status == 0, done.err
     report = read(tmp_path / "run" / "report.json")
@@ -331,6 +332,30 @@ def test_the_last_training_has_the_validation_items_too(tmp_path):
     counted = load_baseline("popularity").fit(corpus.split("leave-one-out-refit").train)
     expected = evaluate_baseline(counted, corpus.split()).metrics
     assert report["baselines"]["sequential"]["popularity"]["metrics"] == pytest.approx(expected)
+
+
+def test_a_corpus_of_which_nothing_is_held_out(tmp_path):
+    """The first error names the cause and all that is to be added, and then it trains."""
+    short = ["num_users=40", "num_items=60", "min_history=2", "max_history=2"]
+    options = small(corpus_options=short, tasks=["sequential"], max_steps=2)
+    done = train(options, tmp_path / "run")
+    assert done.status == 2
+    assert (
+        "--evaluation_part is 'test', and nobody has a test item: the split 'leave-one-out' holds items of " in done.err
+    )
+    assert "users with at least 3 interactions out, and the most that a user has is 2; train without an" in done.err
+    remedy = done.err.strip().partition(" evaluation by ")[2].split()
+    done = train(options, tmp_path / "run", *remedy)
+    assert done.status == 0, done.err
+    metrics = read(tmp_path / "run" / "metrics.json")
+    assert metrics["audit/leaks"] is None
+    assert ": not applicable (nobody has a test item" in metrics["audit/verdict"]
+    assert metrics["audit/verdict"] in (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    done = call("evaluate", "--run", tmp_path / "run")
+    assert (done.status, "nobody has a test item: the split 'leave-one-out' holds" in done.err) == (2, True)
+    # An audit of nothing is no audit.
+    done = call("audit", "--corpus_options", *short)
+    assert (done.status, "nobody has a test item, so there is nothing that could be given" in done.err) == (2, True)
 
 
 def test_a_run_that_mixes_counts_in(tmp_path):

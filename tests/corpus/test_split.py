@@ -35,6 +35,17 @@ def names(split: LeaveOneOut, items: np.ndarray) -> str:
     return "".join(split.train.item_ids[item] for item in items)
 
 
+def test_why_nobody_has_a_held_out_item():
+    rows = [("ann", "a", 0), ("ann", "b", 1), ("bob", "a", 0)]
+    short = (interactions_table(rows), catalogue_table(["a", "b"]))
+    needs = "holds items of users with at least 3 interactions out, and the most that a user has is 2"
+    for part in PARTS[1:]:
+        assert leave_one_out(*short).why_nobody(part) == f"the split 'leave-one-out' {needs}"
+    refit = leave_one_out_refit(*short)
+    assert refit.why_nobody("test") == f"the split 'leave-one-out-refit' {needs}"
+    assert refit.why_nobody("validation") == "the split 'leave-one-out-refit' trains on the validation items"
+
+
 def test_by_hand():
     split = hand_made_corpus().split()
     assert split.train.user_ids == ["ann", "bob", "cat"]

@@ -280,6 +280,19 @@ def test_limit_and_seed(recommender, split, monkeypatch):
     assert evaluate(limit=21) == (everyone, whole) == evaluate(limit=500)
 
 
+def test_a_part_that_asks_nothing(recommender, split):
+    short = replace(split, test_items=np.full(21, -1), held_out_explanations={"validation": [], "test": []})
+    for tasks in (None, ["topn"], ["explanation"]):
+        with pytest.raises(ValueError, match="nobody has a test item: the split 'leave-one-out' .*evaluate another"):
+            evaluate_model(recommender.engine, short, tasks=tasks)
+    silent = replace(split, held_out_explanations={"validation": [], "test": []})
+    assert list(evaluate_model(recommender.engine, silent, limit=2)) == ["sequential", "topn"]
+    with pytest.raises(
+        ValueError, match=r"the test part has no questions of the tasks \['explanation'\]; evaluate ano"
+    ):
+        evaluate_model(recommender.engine, silent, tasks=["explanation"])
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_that_leaves_nobody(recommender, split, limit):
     with pytest.raises(ValueError, match=f"limit must be at least 1, or left out to evaluate all users; got {limit}"):
