@@ -101,6 +101,8 @@ def run(arguments: Sequence[str]) -> None:
             options.seed,
             options.tasks,
             options.count_weight,
+            options.ks,
+            options.metrics,
         ),
         intervals=options.intervals,
         statistics=options.statistics,
@@ -200,6 +202,9 @@ def evaluate_and_report(
         report.save(folder.report(variant))
         if any(metric.startswith("hr@") for result in report.tasks.values() for metric in result.metrics):
             plot_ranking(report.to_dict(), folder.ranking_plot(variant))
+        else:
+            # An earlier version may have drawn another report of this name.
+            folder.ranking_plot(variant).unlink(missing_ok=True)
         if as_json:
             print(json.dumps(report.to_dict(), ensure_ascii=False))
         else:

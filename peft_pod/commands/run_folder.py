@@ -16,6 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from peft_pod.corpus import Corpus, Part
 from peft_pod.files import new_folder, sync
 from peft_pod.metrics.explanation import DEFAULT_CONVENTION
+from peft_pod.metrics.ranking import DEFAULT_KS, DEFAULT_METRICS
 from peft_pod.training import PODTrainingArguments, last_checkpoint
 from peft_pod.training.checkpoints import UNFINISHED
 
@@ -308,8 +309,10 @@ def report_variant(
     seed: int | None = None,
     tasks: Sequence[str] = (),
     count_weight: float | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> str:
-    """What is added to the name of a report that asks something else than the whole test part does.
+    """What is added to the name of a report that asks something else than the whole test part does, or says less.
 
     Args:
         part: that is evaluated.
@@ -319,10 +322,14 @@ def report_variant(
         seed: of candidates and of `limit`, where it is not that of the run.
         tasks: that are evaluated alone.
         count_weight: share of counting, where it is not that of the run.
+        ks: cut-offs of the rankings.
+        metrics: of the rankings.
 
     Example:
         >>> report_variant("test", None, True), report_variant("validation", 500, False)
         ('', '-validation-500-history-included')
+        >>> report_variant("test", None, True, ks=[10, 20], metrics=["mrr"])
+        '-ks-10-20-metrics-mrr'
     """
     words = ["validation"] if part == "validation" else []
     words += [] if limit is None else [str(limit)]
@@ -330,6 +337,8 @@ def report_variant(
     words += [] if text_convention == DEFAULT_CONVENTION else [f"{text_convention}-texts"]
     words += [] if seed is None else [f"seed-{seed}"]
     words += [] if count_weight is None else [f"counts-{count_weight:g}"]
+    words += [] if tuple(ks) == DEFAULT_KS else ["ks", *map(str, ks)]
+    words += [] if tuple(metrics) == DEFAULT_METRICS else ["metrics", *metrics]
     return "".join(f"-{word}" for word in (*words, *tasks))
 
 

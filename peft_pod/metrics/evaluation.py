@@ -55,7 +55,7 @@ def evaluate_baseline(
 
     Returns:
         Metrics with their intervals, statistics of the lists (see `list_statistics`) where the whole catalogue is
-        ranked, and the rank of each user's item.
+        ranked, and the rank of each user's item, known as far as `ranked_depth` says.
 
     Raises:
         ValueError: no user has a held-out item; a user named has none, does not exist or is named twice; there is not
@@ -90,7 +90,8 @@ def evaluate_baseline(
         _check_candidates(candidates, evaluated, targets)
 
     histories = split.histories(part).take(evaluated)
-    ranked = baseline.recommend(histories, max(ks), users=evaluated, exclude_seen=exclude_seen, candidates=candidates)
+    depth = ranked_depth(ks)
+    ranked = baseline.recommend(histories, depth, users=evaluated, exclude_seen=exclude_seen, candidates=candidates)
     as_listed = candidates is not None and not exclude_seen
     protocol = Protocol(
         part,
@@ -101,8 +102,20 @@ def evaluate_baseline(
         fingerprint=split.fingerprint,
         details=details or {},
     )
-    lists = padded(ranked, max(ks))
+    lists = padded(ranked, depth)
     return result_of_lists(lists, targets, evaluated, split, protocol, ks=ks, metrics=metrics, bootstrap=bootstrap)
+
+
+def ranked_depth(ks: Sequence[int]) -> int:
+    """How long lists are made: as long as the largest cut-off, and never shorter than by default.
+
+    So the ranks that are kept, and the beams of a search, do not depend on which of the usual cut-offs are shown.
+
+    Example:
+        >>> ranked_depth([3]), ranked_depth([5, 20])
+        (10, 20)
+    """
+    return max(*ks, *DEFAULT_KS)
 
 
 def result_of_lists(

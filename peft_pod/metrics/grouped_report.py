@@ -82,6 +82,6 @@ def _cutoff(result: TaskResult, k: int | None, task: str) -> int:
     if not 1 <= k <= depth:
         raise ValueError(
             f"k is {k}, and the report of the task {task!r} knows ranks from 1 to {depth}: choose one of these, or "
-            f"evaluate the run with --ks {k}"
+            f"evaluate the run with --ks {k} and name the report that this writes"
         )
     return k

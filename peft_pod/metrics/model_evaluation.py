@@ -17,7 +17,7 @@ from peft_pod.training.processes import process_state
 
 from .baselines import available_baselines, load_baseline
 from .bootstrap import Bootstrap
-from .evaluation import DEFAULT_BOOTSTRAP, evaluate_baseline, result_of_lists
+from .evaluation import DEFAULT_BOOTSTRAP, evaluate_baseline, ranked_depth, result_of_lists
 from .explanation import DEFAULT_CONVENTION, LOWER_IS_BETTER, check_convention
 from .protocol import CANDIDATE_SEED, FULL, SENTENCES, TEXT_CONVENTION, Protocol
 from .ranking import DEFAULT_KS, DEFAULT_METRICS, check_ks, check_metrics
@@ -79,8 +79,9 @@ def evaluate_model(
         if not samples:
             continue
         if task.target == "item":
-            lists = _ranked_items(engine, task, samples, max(ks), exclude_seen)
-            protocol = _item_protocol(engine, split, task, samples, part, seed, exclude_seen, max(ks))
+            depth = ranked_depth(ks)
+            lists = _ranked_items(engine, task, samples, depth, exclude_seen)
+            protocol = _item_protocol(engine, split, task, samples, part, seed, exclude_seen, depth)
             targets, users = (
                 np.array(column, dtype=np.int64)
                 for column in zip(*((sample.target_item, sample.user) for sample in samples), strict=True)

@@ -10,7 +10,8 @@ import pytest
 from peft_pod.corpus import Corpus
 from peft_pod.generation import Recommender
 from peft_pod.indexing.neighbours import NeighbourCounts
-from peft_pod.metrics import Protocol, evaluate_baselines, evaluate_model
+from peft_pod.metrics import Protocol, Report, evaluate_baselines, evaluate_model, ranking_scores
+from peft_pod.metrics.user_ranks import load_ranks
 
 from .runs import call, contents, read
 
@@ -134,7 +135,7 @@ def test_intervals_statistics_and_other_metrics_on_demand(own):
     heading = next(line for line in done.out.splitlines() if "mrr@3" in line)
     assert heading.split() == ["mrr@3", "coverage@3", "novelty@3", "arp@3"]
     assert "Below each row: 95 % intervals, 1,000 resamples of the users" in done.out
-    result = read(own / "report-9.json")["tasks"]["sequential"]
+    result = read(own / "report-9-ks-3-metrics-mrr.json")["tasks"]["sequential"]
     low, high = result["intervals"]["mrr@3"]
     assert low <= result["metrics"]["mrr@3"] <= high
     assert result["bootstrap"] == {"resamples": 1000, "confidence": 0.95, "seed": 0}
@@ -143,6 +144,30 @@ def test_intervals_statistics_and_other_metrics_on_demand(own):
         done = call("evaluate", "--run", own, *wrong)
         assert done.status == 2
         assert message in done.err
+
+
+def test_other_cut_offs_and_metrics_leave_the_main_report_alone(own):
+    """Their ranks go as far, so the numbers are those that the main report would have."""
+
+    def report_of(name):
+        return Report.load(own / f"report{name}.json", ranks=own / f"ranks{name}.parquet").tasks["topn"]
+
+    assert call("evaluate", "--run", own, "--tasks", "topn").status == 0
+    main, before = report_of("-topn"), contents(own)
+    done = call("evaluate", "--run", own, "--tasks", "topn", "--ks", 3, "--metrics", "mrr")
+    assert done.status == 0, done.err
+    after = contents(own)
+    assert {name: after[name] for name in before} == before
+    # There is no picture of hit rates where none are asked for.
+    name = "-ks-3-metrics-mrr-topn"
+    assert after.keys() - before.keys() == {f"report{name}.json", f"ranks{name}.parquet"}
+    other = report_of(name)
+    assert other.ranks.ranks.tolist() == main.ranks.ranks.tolist()
+    assert main.ranks.ranks.max() > 3
+    assert other.metrics == ranking_scores(main.ranks.ranks, [3], ["mrr"])
+    assert other.protocol == main.protocol
+    baselines = load_ranks(own / f"ranks{name}.parquet")
+    assert baselines["topn", "popularity"].ranks.max() > 3
 
 
 def test_texts_counted_in_another_way_have_a_report_of_their_own(own):
