@@ -15,19 +15,17 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from peft_pod.corpus import Corpus, Part
 from peft_pod.files import new_folder, sync
+from peft_pod.generation.settings import SETTINGS_FILE
 from peft_pod.metrics.explanation import DEFAULT_CONVENTION
 from peft_pod.metrics.ranking import DEFAULT_KS, DEFAULT_METRICS
-from peft_pod.training import PODTrainingArguments, last_checkpoint
+from peft_pod.training import last_checkpoint
 from peft_pod.training.checkpoints import UNFINISHED
 
 from .arguments import CorpusArguments, ModelArguments
+from .resuming import SECTIONS, check_resumable, lengthened, resumed_values
 
-RESUMED_SECTIONS = ("corpus", "model")
-RESUMED_TRAINING = ("seed", "data_seed", "batch_tasks", "max_minutes")
-FREE_ARGUMENTS = frozenset(
-    {"overwrite", "evaluation_limit", "evaluation_part", "item_beams", "text_beams", "count_weight"}
-)
-"""What may differ when a run is resumed, because training does not depend on it."""
+_EVALUATION = re.compile(r"(report(-.+)?\.json|ranks(-.+)?\.parquet|ranking(-.+)?\.png)")
+_PICTURES = re.compile(r"pictures(-.+)?")
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,11 @@ class RunFolder:
 
     `model/` is what `Recommender.from_pretrained` loads and what can go to the Hub; `corpus/` stays at home.
 
-    `arguments.json` is what the run was begun with, every argument of it: resuming and evaluating read this file and no
-    other, but for `trainer_state.json`, by which a run that keeps no checkpoints knows how it ended. `config.yaml` is
-    made from the arguments, for people and for `--config`; `log.json` and `metrics.json` are excerpts of the Trainer's
-    state and of `report.json`. Nothing reads those three back, so they may be edited or removed.
+    `arguments.json` is what the run was begun with, every argument of it; `peft_pod.commands.resuming` says what of it
+    resuming may change. Resuming and evaluating read this file and no other, but for `trainer_state.json`, by which a
+    run that keeps no checkpoints knows how it ended. `config.yaml` is made from the arguments, for people and for
+    `--config`; `log.json` and `metrics.json` are excerpts of the Trainer's state and of `report.json`. Nothing reads
+    those three back, so they may be edited or removed.
     """
 
     path: Path
@@ -132,30 +131,26 @@ class RunFolder:
             )
 
     def check_same(self, values: Mapping[str, Any]) -> None:
-        """Check that a run which is to be resumed was begun with the same corpus and model.
+        """Check that a run which is to be resumed was begun with the same arguments, see `check_resumable`.
 
         Args:
             values: the arguments by section, as they are kept in `arguments.json`.
 
         Raises:
             FileNotFoundError: the folder holds no run.
-            ValueError: an argument of the corpus or the model, a seed, how tasks share batches or the time limit
-                differs; the message names it and both values.
+            ValueError: an argument differs on which the trained model depends; the message names it and both values.
         """
         if not self.arguments.is_file():
             raise FileNotFoundError(f"--output-dir {self.path} holds no run that could be resumed")
-        begun = self._read_arguments()
-        fixed = [(section, name) for section in RESUMED_SECTIONS for name in values[section]]
-        fixed += [("training", name) for name in RESUMED_TRAINING]
-        for section, name in fixed:
-            # A run that was begun before there was such an argument had its default.
-            before = begun[section].get(name, getattr(PODTrainingArguments, name, None))
-            now = values[section][name]
-            if name not in FREE_ARGUMENTS and before != now:
-                raise ValueError(
-                    f"--{name} is {now!r}, but the run in {self.path} was begun with {before!r}: resume with the same, "
-                    "or start a new run"
-                )
+        check_resumable(self._read_arguments(), values, self.path)
+
+    def lengthened(self, values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """How these arguments lengthen the run, see `peft_pod.commands.resuming.lengthened`."""
+        return lengthened(self._read_arguments(), values)
+
+    def resumed_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What is to be recorded where the run is resumed with these arguments, see `resuming.resumed_values`."""
+        return resumed_values(self._read_arguments(), values)
 
     def check_same_corpus(self, corpus: Corpus) -> None:
         """Check that the corpus of a run which is to be resumed has not changed since it was begun.
@@ -234,11 +229,24 @@ class RunFolder:
 
     @contextmanager
     def saving_model(self) -> Iterator[Path]:
-        """Give a temporary folder; what was written there becomes `model` at the end, in place of an older one."""
+        """Give a temporary folder; what was written there becomes `model` at the end, in place of an older one.
+
+        If the older one answers otherwise, what was measured of it is removed just before.
+        """
         older = [file.name for file in self.model.iterdir()] if self.model.is_dir() else []
         with new_folder(self.model, replaceable=older) as temporary:
             yield temporary
             sync(temporary)
+            if older and not _answer_alike(self.model, temporary):
+                self.remove_evaluations()
+
+    def remove_evaluations(self) -> None:
+        """Remove reports, ranks, pictures and `metrics.json`: of a model that is replaced they would mislead."""
+        for path in self.path.iterdir():
+            if path.is_file() and (path == self.metrics or _EVALUATION.fullmatch(path.name)):
+                path.unlink()
+            elif path.is_dir() and _PICTURES.fullmatch(path.name):
+                shutil.rmtree(path)
 
     def seed(self) -> int:
         """The seed that the run was begun with."""
@@ -259,7 +267,7 @@ class RunFolder:
             arguments = json.loads(self.arguments.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{self.arguments} is damaged: {error}") from error
-        sections = (*RESUMED_SECTIONS, "training")
+        sections = (*SECTIONS, "training")
         if not isinstance(arguments, dict) or not all(isinstance(arguments.get(name), dict) for name in sections):
             raise ValueError(f"{self.arguments} must hold the sections {', '.join(sections)}, as `train` writes them")
         # Earlier versions had fewer arguments, and did what the others do by default.
@@ -299,6 +307,16 @@ class RunFolder:
                 "--resume_from_checkpoint true"
             )
         return folder
+
+
+def _answer_alike(first: Path, second: Path) -> bool:
+    """Whether two folders of models have the same weights and settings of their searches; all else is the corpus'."""
+
+    def decisive(folder: Path) -> dict[Path, bytes]:
+        files = [*folder.rglob("*.safetensors"), *folder.glob(SETTINGS_FILE)]
+        return {file.relative_to(folder): file.read_bytes() for file in files}
+
+    return decisive(first) == decisive(second)
 
 
 def report_variant(

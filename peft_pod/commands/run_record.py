@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
@@ -34,7 +34,13 @@ PLACE_ARGUMENTS = frozenset({"output_dir", "overwrite", "resume_from_checkpoint"
 _SECRET = "_token"
 
 
-def rerun_config(values: Mapping[str, Mapping[str, Any]], *, recipe: str | None, fingerprint: str) -> str:
+def rerun_config(
+    values: Mapping[str, Mapping[str, Any]],
+    *,
+    recipe: str | None,
+    fingerprint: str,
+    earlier_lengths: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """A YAML file for `--config` that makes the run again.
 
     It holds every argument of corpus and model, and those of training that are not at their defaults. A recipe is
@@ -44,6 +50,8 @@ def rerun_config(values: Mapping[str, Mapping[str, Any]], *, recipe: str | None,
         values: the arguments of the run by section.
         recipe: its name, for a comment.
         fingerprint: of the corpus, likewise.
+        earlier_lengths: that the run had before it was lengthened, likewise: the file makes a run whose schedule is
+            that of the whole length.
 
     Example:
         >>> values = {"corpus": {"corpus": "embedded", "tasks": []}, "model": {}, "training": {"output_dir": "runs/x"}}
@@ -56,6 +64,11 @@ def rerun_config(values: Mapping[str, Mapping[str, Any]], *, recipe: str | None,
     comments = [f"# peft-pod {__version__}: peft-pod train --config THIS --output_dir ANOTHER makes the run again"]
     comments += [f"# recipe: {recipe}"] if recipe not in (None, NO_RECIPE) else []
     comments += [f"# fingerprint of the corpus: {fingerprint}"]
+    comments += [
+        f"# lengthened from {name} {length:g} when it was resumed; made again, the schedule is of the whole length"
+        for lengths in earlier_lengths
+        for name, length in lengths.items()
+    ]
     changed = changed_training(values["training"])
     # A list that is empty is that argument's default, which a YAML file cannot say.
     kept = {

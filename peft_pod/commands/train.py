@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -41,6 +41,7 @@ from .arguments import CorpusArguments, EvaluationPart, ModelArguments, check_se
 from .data import audit_of, fit_indexing, read_corpus, split_corpus
 from .evaluate import evaluate_and_report
 from .recipes import RecipeArguments
+from .resuming import LENGTHENED, SECTIONS
 from .run_folder import RunFolder, report_variant
 from .run_record import environment, rerun_config, run_metrics, write_state
 from .validation import choose_metric, validation_limit, validation_ranking
@@ -102,7 +103,12 @@ def train(
             folder.clear()
         write_text(folder.arguments, json.dumps(built.values, indent=2, default=str))
         fingerprint = built.corpus.fingerprint
-        again = rerun_config(built.rerun_values(planned), recipe=recipe, fingerprint=fingerprint)
+        again = rerun_config(
+            built.rerun_values(planned),
+            recipe=recipe,
+            fingerprint=fingerprint,
+            earlier_lengths=built.values.get(LENGTHENED, ()),
+        )
         write_text(folder.config, again)
         write_text(folder.environment, json.dumps(environment(), indent=2))
         if folder.saved_corpus() is None:
@@ -123,7 +129,9 @@ def train(
         # A run that is shorter than `logging_steps` and takes no validation losses has nothing to draw.
         if any("loss" in entry or "eval_loss" in entry for entry in trainer.state.log_history):
             plot_losses(trainer.state.log_history, folder.loss_plot)
-        # Last, because a run that keeps no checkpoints is known by it to have ended its training.
+    if state.is_main_process:
+        # Last, because a run that keeps no checkpoints is known by it to have ended its training. Of one that had, only
+        # the settings of its searches may have changed.
         with folder.saving_model() as temporary:
             recommender.save_pretrained(temporary, notes=[built.audit.note()])
     part = built.evaluated_part()
@@ -207,7 +215,7 @@ class Built:
 
     def described(self) -> dict[str, dict[str, Any]]:
         """The arguments by section, those of the Trainer left out."""
-        return {section: values for section, values in self.values.items() if section != "training"}
+        return {section: self.values[section] for section in SECTIONS}
 
     def rerun_values(self, planned: PlannedLength | None = None) -> dict[str, Any]:
         """The arguments by section as they are to be given to make the run again.
@@ -262,8 +270,11 @@ def build(
     resume = _resumed(training_arguments.resume_from_checkpoint)
     values = _recorded(corpus_arguments, model_arguments, training_arguments)
     checkpoint = None
+    longer: dict[str, tuple[float, float]] = {}
     if resume:
         folder.check_same(values)
+        longer = folder.lengthened(values)
+        values = folder.resumed_values(values)
         checkpoint = folder.checkpoint(resume, mend=checkpoints is None)
     else:
         folder.check_new(overwrite=corpus_arguments.overwrite)
@@ -304,6 +315,7 @@ def build(
         eval_dataset=_validation(split, processor, corpus_arguments, training_arguments),
         rank_validation=validation_ranking(split, processor, corpus_arguments, training_arguments, settings.item_beams),
     )
+    _check_goes_on(folder, longer, checkpoint, trainer)
     audit = audit_of(corpus, split, processor.indexing, seed)
     return Built(
         folder=folder,
@@ -319,6 +331,22 @@ def build(
         resumed=bool(resume),
         added_tasks=None if first is None else first.new_tasks,
     )
+
+
+def _check_goes_on(
+    folder: RunFolder, longer: Mapping[str, tuple[float, float]], checkpoint: str | None, trainer: PODTrainer
+) -> None:
+    """Refuse a greater length for a run that would not be trained any further."""
+    for name, (before, after) in longer.items():
+        asked = f"--{name} is {after:g}, but the run in {folder.path}, which was begun with {before:g},"
+        remedy = f"start a new run, or resume with --{name} {before:g} to evaluate this one"
+        if checkpoint is None:
+            raise ValueError(f"{asked} has ended and kept no checkpoint to go on from: {remedy}")
+        if trainer.had_ended(Path(checkpoint)):
+            raise ValueError(
+                f"{asked} has stopped early, since {trainer.args.early_stopping_patience} validations in a row "
+                f"(--early_stopping_patience) were not better, and would not go on: {remedy}"
+            )
 
 
 def _new_model(

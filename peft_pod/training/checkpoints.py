@@ -134,7 +134,7 @@ class AtomicCheckpoints(Seq2SeqTrainer):
                 raise
             raise CheckpointWriteError(
                 f"the checkpoint of step {self.state.global_step} could not be written to {folder} ({error}): free "
-                "some space there, or use fewer and smaller checkpoints (--save_total_limit, --save_steps), and go on "
+                "some space there, or keep fewer checkpoints (--save_total_limit), and go on "
                 f"from {_last_name(folder)} with --resume_from_checkpoint true"
             ) from error
         finally:

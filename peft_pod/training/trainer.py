@@ -214,7 +214,7 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
                 raise FileNotFoundError(f"{self.args.output_dir} holds no checkpoint to go on from")
             resume_from_checkpoint = str(found)
         self.plan_length(str(resume_from_checkpoint) if resume_from_checkpoint else None)
-        if resume_from_checkpoint and self._had_ended(Path(resume_from_checkpoint)):
+        if resume_from_checkpoint and self.had_ended(Path(resume_from_checkpoint)):
             return self._load_ended(Path(resume_from_checkpoint))
         with training_speed(self.model, self.args):
             return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -230,7 +230,12 @@ class PODTrainer(CountsTokens, TimeLimited, FiniteLosses, DistillingTrainer, Int
         else:
             self._load_from_checkpoint(str(folder))
 
-    def _had_ended(self, checkpoint: Path) -> bool:
+    def had_ended(self, checkpoint: Path) -> bool:
+        """Whether training had ended at a checkpoint, by its length or by stopping early: `train` only loads it then.
+
+        Args:
+            checkpoint: its folder.
+        """
         # The Trainer would take one step more, or go on for an epoch after it had stopped early.
         path = checkpoint / TRAINER_STATE_NAME
         if not path.is_file() or evaluation_due(checkpoint):
