@@ -109,7 +109,7 @@ class Audit:
     @property
     def applies(self) -> bool:
         """Whether there was anything that could be given away; where not, no check was made."""
-        return not self.checks or DONE in self.checks.values()
+        return bool(self.findings) or not self.checks or DONE in self.checks.values()
 
     @property
     def leaks(self) -> bool:
