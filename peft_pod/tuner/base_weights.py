@@ -152,36 +152,48 @@ def check_parts(
                 f"{missing[:1]} and has {len(foreign)} {foreign[:1]} besides; {_UNDER_ANOTHER_NAME}"
             )
     if not config.train_base:
-        foreign = sorted(_base_entries(model, state_dict))
+        foreign = sorted(_foreign_to_the_base(model, state_dict, biases=config.bias != "none"))
         if foreign:
             raise ValueError(
-                f"the checkpoint was trained with train_base=True and holds the base's weights, such as "
-                f"{foreign[0].removeprefix(BASE_PREFIX)!r}; adapter {adapter_name!r} has train_base=False, and other "
-                "adapters share the base. Load it on a base of its own by PeftModel.from_pretrained"
+                f"the checkpoint was trained with train_base=True or bias and holds weights of the base, such as "
+                f"{foreign[0].removeprefix(BASE_PREFIX)!r}; adapter {adapter_name!r} has train_base=False and "
+                f"bias={config.bias!r}, and other adapters share the base. Load it on a base of its own by "
+                "PeftModel.from_pretrained"
             )
 
 
-def _base_entries(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> list[str]:
-    """Entries that are weights of the base itself, but for those that checkpoints of any adapter may hold.
+def embeddings(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The base's input and output embeddings by name, which PEFT saves with any adapter where it finds them changed.
 
-    These are biases (`bias="all"`) and embeddings, which PEFT saves where the vocabulary was changed.
+    Args:
+        model: a PEFT model.
     """
     base = cast(PreTrainedModel, model)
-    embeddings = {
-        id(parameter)
-        for module in (base.get_input_embeddings(), base.get_output_embeddings())
-        if module is not None
-        for parameter in module.parameters()
+    modules = (base.get_input_embeddings(), base.get_output_embeddings())
+    own = {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
+    return {
+        name: parameter
+        for name, parameter in _plain_parameters(model).items()
+        if id(parameter) in own or {*name.split(".")} & {*EMBEDDING_LAYER_NAMES}
     }
-    plain = {
-        name
+
+
+def _plain_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The base's own parameters by all of their names, those of adapters inside it left out."""
+    return {
+        name: parameter
         for name, parameter in model.named_parameters(remove_duplicate=False)
-        if name.startswith(BASE_PREFIX) and id(parameter) not in embeddings and not _OF_AN_ADAPTER.search(name)
+        if name.startswith(BASE_PREFIX) and not _OF_AN_ADAPTER.search(name)
     }
+
+
+def _foreign_to_the_base(model: nn.Module, state_dict: dict[str, torch.Tensor], *, biases: bool) -> list[str]:
+    """Entries that would change the base: its weights but for embeddings, and biases where the adapter trains them."""
+    allowed = embeddings(model)
     return [
         name
-        for name in state_dict
-        if name in plain and not name.endswith(".bias") and not {*name.split(".")} & {*EMBEDDING_LAYER_NAMES}
+        for name in _plain_parameters(model)
+        if name in state_dict and name not in allowed and not (biases and name.endswith(".bias"))
     ]
 
 

@@ -9,6 +9,7 @@ from peft import PeftConfig, PeftModel
 from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 from torch import nn
 
+from . import base_weights
 from .config import PromptDistillationConfig
 
 # What decides over the output without a trace in the names and shapes of the weights.
@@ -93,12 +94,7 @@ def _check_not_merged(model: PeftModel, adapter_name: str) -> None:
 
 def _without_equal_embeddings(model: PeftModel, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The checkpoint without the embeddings that PEFT saves beside adapters of them, where they are the base's own."""
-    own = {
-        f"{name}.{key}": parameter
-        for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, nn.Embedding) or name.endswith("lm_head") or name.endswith("lm_head.base_layer")
-        for key, parameter in module.named_parameters(recurse=False)
-    }
+    own = base_weights.embeddings(model)
     return {
         name: tensor
         for name, tensor in weights.items()

@@ -13,7 +13,10 @@ from .layer import PromptLayer
 
 TaskId = torch.Tensor | int | str
 
-_DROPPED = ". The Trainer of transformers drops both columns unless its arguments have remove_unused_columns=False"
+_DROPPED = (
+    ". The Trainer of transformers drops the columns task_id and whole_word_ids unless its arguments have "
+    "remove_unused_columns=False"
+)
 
 
 def task_id_tensor(

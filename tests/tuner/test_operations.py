@@ -182,12 +182,15 @@ def test_checkpoint_of_another_configuration_is_refused(case, tmp_path):
     assert torch.equal(model(**batch).logits, before)
 
 
-@architectures
-def test_a_trained_base_is_not_loaded_under_other_adapters(architecture, tmp_path):
-    trained(architecture, "full")[0].save_pretrained(tmp_path)
+@pytest.mark.parametrize(
+    ("architecture", "overrides"),
+    [("t5", {"train_base": True}), ("bart", {"train_base": True}), ("bart", {"bias": "all"})],
+)
+def test_a_trained_base_is_not_loaded_under_other_adapters(architecture, overrides, tmp_path):
+    trained(architecture, **overrides)[0].save_pretrained(tmp_path)
     model, batch = two_adapters(architecture, "frozen")
     before = model(**batch).logits
-    with pytest.raises(ValueError, match=r"trained with train_base=True .* adapter 'default' has train_base=False"):
+    with pytest.raises(ValueError, match=r"train_base=True or bias .* adapter 'default' has train_base=False and bias"):
         model.load_adapter(tmp_path, "default")
     assert torch.equal(model(**batch).logits, before)
 
